@@ -107,9 +107,9 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
     Knob("observation_map", "map", "linear", Choice(("identity", "linear", "mlp")), None, "choice", "source",
          "how measured coordinates become features: as they are, a random linear map, an invertible MLP"),
     Knob("condition_number", "condition", 1.0, Interval(1, 1000), (1, 1000), "log", "source",
-         "condition number of the linear map (1: orthogonal), or of each layer of the MLP map"),
-    Knob("map_seed", "map_seed", 0, Interval(0, 2**63 - 1, whole=True), None, "linear", "source",
-         "which random map; a study draws it afresh for each seed"),
+         "condition number of the linear map (1: orthogonal), or of the layers of the MLP map together"),
+    Knob("map_seed", "map_seed", None, Interval(0, 2**63 - 1, whole=True), None, "linear", "source",
+         "which random map (default: drawn afresh for each seed)"),
     Knob("n_unlabelled", "n_unlab", 20_000, Interval(2, 10_000_000, whole=True), (500, 500_000), "log", "source",
          "unlabelled records for pretraining"),
     # The label
@@ -149,10 +149,11 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
 
 @dataclass(frozen=True)
 class GaussianSpec:
-    """A complete Gaussian-liability world: every knob resolved, the fields named by their symbols (docs/environments.md).
+    """A complete Gaussian-liability world: every knob resolved, the fields named by their symbols.
 
-    Built by `spec`, which checks; the target's fields hold the values that apply there, defaults filled in.
-    `prevalence_e` alone may be None: the target's prevalence then follows from the other knobs.
+    Built by `spec`, which checks; the target's fields hold the values that apply there, defaults filled in. Two may be
+    None: `prevalence_e` (the target's prevalence then follows from the other knobs) and `map_seed` (each seed draws
+    its own map). Equations: docs/environments.md.
     """
 
     d_c: int
@@ -171,7 +172,7 @@ class GaussianSpec:
     alpha_n: float
     map: str
     condition: float
-    map_seed: int
+    map_seed: int | None
     n_unlab: int
     h2: float
     prevalence: float

@@ -1,0 +1,273 @@
+"""The Gaussian-liability world: its two-step sampler. Equations and knobs: docs/environments.md.
+
+    causes     c, u, v, g_I, g_C            (`sample_factors`)
+    liability  l = sqrt(h2) (sqrt(w_c) b'c + delta_u sqrt(w_u) b'u + delta_v sqrt(w_v) b'v) + noise, b = 1/sqrt(d)
+    label      y = 1[l > t]
+    measured   z_I = [c + e; u + e; g_I; n],  z_C = [c_C + e; v + e; g_C; n]      (`measure`)
+    features   x_I = G_I(z_I),  x_C = G_C(z_C)                                    (`observe`)
+
+Random numbers: each group of variables has its own child of the generator that is passed in, filled record by record.
+So no knob but a dimension changes a standard normal draw, no group's size moves another group's draws, and the first n
+records of a longer draw are the same records, bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.special import ndtr, ndtri
+
+from simlab.cohort import Cohort, Stream, Task
+from simlab.environments.knobs import GaussianSpec
+from simlab.environments.maps import ObservationMap, by_rows, observation_map
+from simlab.errors import unknown
+from simlab.limits.gaussian import moments, posterior
+
+DOMAINS = ("source", "external")
+TASK = Task(name="outcome", kind="binary", positive="the liability exceeds the threshold")
+
+# Children of the generator, in this order for ever: append only.
+_FACTOR_GROUPS = ("c", "u", "v", "c_own", "g_image", "g_own", "liability")
+_MEASURE_GROUPS = ("image_c", "image_u", "image_noise", "clinical_c", "clinical_v", "clinical_noise")
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """The true latents of n records, float32 except the liability (float64, of variance 1 in the source)."""
+
+    c: Float[np.ndarray, "n d_c"]
+    u: Float[np.ndarray, "n d_u"]
+    v: Float[np.ndarray, "n d_v"]
+    c_clinical: Float[np.ndarray, "n d_c"]  # the clinical record's copy of c
+    g_image: Float[np.ndarray, "n d_g"]
+    g_clinical: Float[np.ndarray, "n d_g"]
+    liability: Float[np.ndarray, " n"]
+    label: Bool[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.liability)
+
+
+@dataclass(frozen=True)
+class Liability:
+    """How the liability arises in one domain, before any reweighting of classes: l = m + sum_k a_k (s_k - mu) + noise.
+
+    s_k are the three causes along beta, N(mu, tau^2) each; `slopes` are the a_k of (c, u, v).
+    """
+
+    slopes: tuple[float, float, float]
+    noise: float  # standard deviation
+    mu: float
+    tau: float
+    threshold: float
+    target: float | None  # prevalence to reweight the classes to
+
+    @property
+    def mean(self) -> float:
+        return self.mu * sum(self.slopes)
+
+    @property
+    def sd(self) -> float:
+        return float(np.sqrt(self.tau**2 * sum(a * a for a in self.slopes) + self.noise**2))
+
+    @property
+    def prevalence(self) -> float:
+        """P(y = 1) before reweighting."""
+        return float(ndtr((self.mean - self.threshold) / self.sd))
+
+
+def liability(spec: GaussianSpec, domain: str) -> Liability:
+    """The liability's law in "source" or "external". Raises UnknownName for another domain."""
+    if domain not in DOMAINS:
+        raise unknown("domain", domain, DOMAINS)
+    here = domain == "external"
+    slopes = (
+        float(np.sqrt(spec.h2 * spec.w_c)),
+        float(np.sqrt(spec.h2 * spec.w_u)) * (spec.delta_u_e if here else 1.0),
+        float(np.sqrt(spec.h2 * spec.w_v)) * (spec.delta_v_e if here else 1.0),
+    )
+    # The noise refills Var(l) = 1 when slopes weaken; a shift of the causes (mu, tau) leaves it alone.
+    noise = float(np.sqrt(1 - sum(a * a for a in slopes)))
+    law = Liability(slopes, noise, spec.mu_e if here else 0.0, spec.tau_e if here else 1.0,
+                    threshold=-float(ndtri(spec.prevalence)), target=None)
+    if not here or spec.prevalence_e is None:
+        return law
+    fields = asdict(law)
+    if spec.prevalence_kind == "threshold":
+        return Liability(**{**fields, "threshold": law.mean - law.sd * float(ndtri(spec.prevalence_e))})
+    return Liability(**{**fields, "target": spec.prevalence_e})
+
+
+def sample_factors(n: int, spec: GaussianSpec, domain: str, rng: np.random.Generator) -> Factors:
+    """The true latents of n records of one domain, "source" or "external". Raises UnknownName for another domain."""
+    law = liability(spec, domain)
+    kappa, nu = (spec.kappa_e, spec.nu_e) if domain == "external" else (spec.kappa_s, spec.nu)
+    draw = _draws(n, rng, _FACTOR_GROUPS, (spec.d_c, spec.d_u, spec.d_v, spec.d_c, spec.d_g, spec.d_g, 1))
+    causes = [draw["c"], draw["u"], draw["v"]]
+    along = [_along(x) for x in causes]
+    shifted = [law.tau * s + law.mu for s in along]
+    level = law.noise * draw["liability"][:, 0].astype(np.float64)
+    for slope, s in zip(law.slopes, shifted, strict=True):
+        level += slope * s
+    if law.target is not None:
+        moved = _reweighted(level, law)
+        # Given l, the causes are Gaussian with mean linear in l: moving l by d moves s_k by Cov(s_k, l)/Var(l) d.
+        step = (moved - level) * law.tau**2 / law.sd**2
+        shifted = [s + a * step for a, s in zip(law.slopes, shifted, strict=True)]
+        level = moved
+    if domain == "external":
+        causes = [_moved(x, new - old) for x, new, old in zip(causes, shifted, along, strict=True)]
+    c, u, v = causes
+    return Factors(
+        c, u, v,
+        c_clinical=_blend(c, draw["c_own"], kappa),
+        g_image=draw["g_image"],
+        g_clinical=_blend(draw["g_image"], draw["g_own"], nu),
+        liability=level,
+        label=level > law.threshold,
+    )
+
+
+def measure(
+    factors: Factors, spec: GaussianSpec, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "n p_i"], Float[np.ndarray, "n p_c"]]:
+    """Measured coordinates (z_I, z_C), float32, in the order causes shared, causes own, nuisance, noise.
+
+    Measurement noise of a factor of reliability rel has variance 1/rel - 1.
+    """
+    n = len(factors)
+    widths = (spec.d_c, spec.d_u, spec.d_ni, spec.d_c, spec.d_v, spec.d_nc)
+    error = _draws(n, rng, _MEASURE_GROUPS, widths)
+
+    z_image = (
+        factors.c + _noise_sd(spec.rel_ci) * error["image_c"],
+        factors.u + _noise_sd(spec.rel_u) * error["image_u"],
+        np.float32(spec.alpha_g) * factors.g_image,
+        np.float32(spec.alpha_n) * error["image_noise"],
+    )
+    z_clinical = (
+        factors.c_clinical + _noise_sd(spec.rel_cc) * error["clinical_c"],
+        factors.v + _noise_sd(spec.rel_v) * error["clinical_v"],
+        np.float32(spec.alpha_g) * factors.g_clinical,
+        np.float32(spec.alpha_n) * error["clinical_noise"],
+    )
+    return np.concatenate(z_image, axis=1), np.concatenate(z_clinical, axis=1)
+
+
+def maps(spec: GaussianSpec) -> tuple[ObservationMap, ObservationMap]:
+    """The observation maps (G_I, G_C) of a specification; a map seed of None counts as 0."""
+    fixed = (spec.condition, spec.map_seed or 0)
+    return (
+        observation_map(spec.map, spec.p_image, *fixed, "image"),
+        observation_map(spec.map, spec.p_clinical, *fixed, "clinical"),
+    )
+
+
+def observe(
+    factors: Factors,
+    spec: GaussianSpec,
+    domain: str,
+    rng: np.random.Generator,
+    *,
+    first_record: int = 0,
+    labelled: bool = True,
+) -> Cohort:
+    """The cohort that shows these factors: streams "image" and "clinical", one visit each, everything observed.
+
+    `risk` is P(y = 1 | both views); the observation maps, being invertible, do not change it. Records are numbered
+    from `first_record`. Without `labelled` the cohort holds nothing that a label knob could touch: no task, label,
+    risk or liability. Raises UnknownName for a domain that does not exist.
+    """
+    law = liability(spec, domain)
+    z_image, z_clinical = measure(factors, spec, rng)
+    g_image, g_clinical = maps(spec)
+    n = len(factors)
+    record = np.arange(first_record, first_record + n, dtype=np.int64)
+    latents = {k: v for k, v in vars(factors).items() if k not in ("liability", "label")}
+    provenance: dict[str, object] = {"world": "gaussian", "domain": domain, "knobs": spec.stage("source")}
+    answers: dict[str, object] = {}
+    if labelled:
+        latents["liability"] = factors.liability
+        provenance["knobs"] = asdict(spec)
+        provenance["risk_given"] = ["image", "clinical"]
+        provenance["prevalence"] = law.prevalence if law.target is None else law.target
+        answers = {
+            "tasks": {TASK.name: TASK},
+            "labels": {TASK.name: factors.label.astype(np.float64)},
+            "risk": {TASK.name: risk(z_image, z_clinical, spec, domain)},
+        }
+    return Cohort(
+        streams={"image": _stream("image", g_image(z_image)), "clinical": _stream("clinical", g_clinical(z_clinical))},
+        length=np.ones(n, np.int64),
+        record=record,
+        subject=record.copy(),
+        site=np.full(n, domain),
+        factors=latents,
+        provenance=provenance,
+        **answers,
+    )
+
+
+def risk(
+    z_image: Float[np.ndarray, "n p_i"], z_clinical: Float[np.ndarray, "n p_c"], spec: GaussianSpec, domain: str
+) -> Float[np.ndarray, " n"]:
+    """P(y = 1 | z_I, z_C) in a domain, float64."""
+    known = moments(spec, domain)
+    z = np.concatenate([z_image, z_clinical], axis=1)
+    return by_rows(lambda block: posterior(known, block.astype(np.float64)), z, np.empty(len(z)))
+
+
+def _draws(
+    n: int, rng: np.random.Generator, groups: tuple[str, ...], widths: tuple[int, ...]
+) -> dict[str, Float[np.ndarray, "n _"]]:
+    """Standard normal draws (n, width) of each group, float32, each from its own child of the generator."""
+    children = rng.spawn(len(groups))
+    return {
+        name: child.standard_normal((n, width), dtype=np.float32)
+        for name, width, child in zip(groups, widths, children, strict=True)
+    }
+
+
+def _reweighted(level: np.ndarray, law: Liability) -> np.ndarray:
+    """Liabilities (n,) moved, quantile by quantile, to the law in which positives have prevalence `law.target`.
+
+    Resampling classes multiplies the density by target/K above the threshold and by (1 - target)/(1 - K) below. Moving
+    quantiles gives exactly that law, and moves every record smoothly with the target.
+    """
+    k, target = law.prevalence, law.target
+    z = (level - law.mean) / law.sd
+    below, above = ndtr(z), ndtr(-z)  # both tails, so that neither loses digits
+    low = ndtri(np.minimum(below * ((1 - k) / (1 - target)), 1 - k))
+    high = -ndtri(np.minimum(above * (k / target), k))
+    return law.mean + law.sd * np.where(above < target, high, low)
+
+
+def _along(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """beta'x, float64, for beta = (1, ..., 1)/sqrt(d)."""
+    return x.sum(axis=1, dtype=np.float64) / np.sqrt(x.shape[1])
+
+
+def _moved(x: Float[np.ndarray, "n d"], by: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+    """x moved by `by` along beta."""
+    return x + (by / np.sqrt(x.shape[1])).astype(np.float32)[:, None]
+
+
+def _blend(first: np.ndarray, own: np.ndarray, correlation: float) -> np.ndarray:
+    """A copy of `first` with this correlation, the rest from `own`."""
+    return np.float32(correlation) * first + np.float32(np.sqrt(1 - correlation**2)) * own
+
+
+def _noise_sd(reliability: float) -> np.float32:
+    return np.float32(np.sqrt(1 / reliability - 1))
+
+
+def _stream(name: str, x: Float[np.ndarray, "n p"]) -> Stream:
+    n, p = x.shape
+    return Stream(
+        values=x[:, None, :],
+        observed=np.ones((n, 1, p), bool),
+        channels=tuple(f"{name}-{i}" for i in range(p)),
+        units=("1",) * p,
+    )

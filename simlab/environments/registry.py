@@ -1,0 +1,77 @@
+"""The worlds that a study can name. Imports no array module, so that knobs can be listed at once.
+
+A world's samplers live in a module that is imported when first used. A plug-in adds its own world with
+`register_world`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from simlab.environments import knobs as gaussian_knobs
+from simlab.environments.knobs import Knob
+from simlab.errors import OutOfDomain, unknown
+
+
+@dataclass(frozen=True)
+class World:
+    """A world with known answers: its knobs, and (in `module`) how it is sampled and what is best possible in it.
+
+    `module` is a module's name, or any object, that has `sample_factors`, `observe`, `limits` and the tuple `DOMAINS`,
+    "source" first. The generator is always passed in; nothing is drawn from a global state.
+    """
+
+    name: str
+    knobs: tuple[Knob, ...]
+    spec: Callable[..., Any]  # spec(**knobs), by name or symbol, to the world's complete specification
+    module: str | Any
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The hospitals that can be sampled, the source first."""
+        return self._module().DOMAINS
+
+    def sample_factors(self, n: int, spec: Any, domain: str, rng: Any) -> Any:
+        """The true latents of n records of a domain, drawn with `rng`, a `numpy.random.Generator`."""
+        return self._module().sample_factors(n, spec, domain, rng)
+
+    def observe(self, factors: Any, spec: Any, domain: str, rng: Any, **options: Any) -> Any:
+        """The `simlab.cohort.Cohort` that shows these latents.
+
+        Options of every world: `first_record` (the first record's number) and `labelled` (False: no task, label, risk
+        or anything else that a label knob could touch).
+        """
+        return self._module().observe(factors, spec, domain, rng, **options)
+
+    def limits(self, spec: Any) -> Any:
+        """What is best possible in this world, or None where nobody knows."""
+        return self._module().limits(spec)
+
+    def _module(self) -> Any:
+        return import_module(self.module) if isinstance(self.module, str) else self.module
+
+
+WORLDS: dict[str, World] = {}
+
+
+def register_world(world: World) -> World:
+    """Add a world under its name. Raises OutOfDomain when another world has the name."""
+    if WORLDS.get(world.name, world) != world:
+        raise OutOfDomain(f"a world named '{world.name}' exists already; give the new one another name.")
+    WORLDS[world.name] = world
+    return world
+
+
+def find_world(name: str) -> World:
+    """The world of this name. Raises UnknownName with the nearest names."""
+    if name not in WORLDS:
+        raise unknown("world", name, sorted(WORLDS))
+    return WORLDS[name]
+
+
+register_world(
+    World("gaussian", gaussian_knobs.GAUSSIAN_KNOBS, gaussian_knobs.spec, module="simlab.environments.gaussian")
+)
