@@ -1,0 +1,5 @@
+"""Sweeps: study files, cells, one-thread workers, results, verdicts and the map (`python -m simlab.sweep`).
+
+Importing this package imports no array module, so that `--help` and `--list` answer at once. docs/sweeps.md is the
+user's page.
+"""

@@ -1,0 +1,99 @@
+"""The cells of a study, the jobs that compute them, and what they cost in trainings. Imports no array module.
+
+Cell i is a pure function of (study, i). A job is one group of cells that share every source-stage knob (so that one
+pretraining serves them all) times one fleet of seeds; which cells and seeds it holds follows from the frozen study
+alone, never from timing or from what remains, because the last bits of a batched product may depend on the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from simlab import methods
+from simlab.environments.knobs import GaussianSpec, spec
+from simlab.errors import InvalidStudy
+from simlab.sweep.schema import Study, Value
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work: these cells, for these seeds. `device` and `threads` say where it runs, not what it is."""
+
+    index: int
+    cells: tuple[int, ...]
+    seeds: tuple[int, ...]
+    device: str = "cpu"
+    threads: int = 1
+
+    @property
+    def units(self) -> int:
+        """Cells times seeds."""
+        return len(self.cells) * len(self.seeds)
+
+
+def n_cells(study: Study) -> int:
+    return math.prod(len(axis.values) for axis in study.axes)
+
+
+def cell(study: Study, index: int) -> dict[str, Value]:
+    """The axis values of cell `index`, keyed by the axes' names as written; the last axis turns fastest."""
+    if not 0 <= index < n_cells(study):
+        raise IndexError(f"cell {index} of {n_cells(study)}")
+    point: dict[str, Value] = {}
+    for axis in reversed(study.axes):
+        index, place = divmod(index, len(axis.values))
+        point[axis.name] = axis.values[place]
+    return {axis.name: point[axis.name] for axis in study.axes}
+
+
+def cell_spec(study: Study, index: int) -> GaussianSpec:
+    """The complete world of one cell (fixed knobs and axes)."""
+    return spec({**study.knobs, **cell(study, index)})
+
+
+def columns(study: Study) -> list[str]:
+    """The table's knob columns: `p_<axis name as written>`."""
+    return [f"p_{axis.name}" for axis in study.axes]
+
+
+def source_groups(study: Study) -> list[tuple[int, ...]]:
+    """Cells grouped by the values of the axes that touch the source data, in order of first appearance."""
+    source = [axis.name for axis in study.axes if axis.knob.stage == "source"]
+    groups: dict[tuple[Value, ...], list[int]] = {}
+    for index in range(n_cells(study)):
+        point = cell(study, index)
+        groups.setdefault(tuple(point[name] for name in source), []).append(index)
+    return [tuple(group) for group in groups.values()]
+
+
+def fleets(study: Study) -> list[tuple[int, ...]]:
+    """The seeds 0 .. last look - 1 in consecutive fleets of `train.fleet`."""
+    size = study.train.fleet
+    return [tuple(range(start, min(start + size, study.n_seeds))) for start in range(0, study.n_seeds, size)]
+
+
+def jobs(study: Study, device: str = "cpu", threads: int = 1) -> list[Job]:
+    """Every job of the study, in order; together they hold each (cell, seed) exactly once."""
+    pairs = [(group, fleet) for group in source_groups(study) for fleet in fleets(study)]
+    return [Job(i, group, fleet, device, threads) for i, (group, fleet) in enumerate(pairs)]
+
+
+def recipes(study: Study) -> list[tuple[str, ...]]:
+    """The distinct pretraining recipes among the arms."""
+    found = (methods.find(arm) for arm in study.arms)
+    return list(dict.fromkeys(method.recipe for method in found if method.pretrained))
+
+
+def trainings(study: Study, todo: Sequence[Job] | None = None) -> int:
+    """Pretrainings that these jobs cost (all jobs when not given): seeds of each job x distinct recipes."""
+    return sum(len(job.seeds) for job in (jobs(study) if todo is None else todo)) * len(recipes(study))
+
+
+def check_budget(study: Study) -> None:
+    """Refuse a study whose plan costs more pretrainings than its budget. Raises InvalidStudy."""
+    allowed, needed = study.budget.trainings, trainings(study)
+    if allowed is not None and needed > allowed:
+        raise InvalidStudy(f"study {study.name} needs {needed} pretrainings, its budget.trainings is {allowed}; raise "
+                           "the budget, or take fewer seeds, source-stage values or recipes.")

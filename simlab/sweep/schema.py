@@ -1,0 +1,178 @@
+"""What a study holds: frozen dataclasses whose fields carry their domains, and their form as TOML tables.
+
+`simlab.sweep.study` reads files into them. Nothing here imports an array module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from simlab.environments import knobs
+from simlab.environments.knobs import Choice, Interval, Knob
+from simlab.sweep import fields
+from simlab.sweep.fields import setting
+
+Value = float | int | str
+
+TEXTS = ("question", "hypothesis", "prediction", "falsified_if")
+DESIGNS = ("grid", "sobol", "boundary", "tune")
+POSITIVE = Interval(0, math.inf, low_open=True)
+COUNT = Interval(1, 100_000_000, whole=True)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One swept knob: its name as the study wrote it (the table's column is `p_<name>`), and its values in order."""
+
+    name: str
+    values: tuple[Value, ...]
+    scale: str  # "linear" | "log" | "choice"
+
+    @property
+    def knob(self) -> Knob:
+        return knobs.find(self.name)
+
+    @property
+    def symbol(self) -> str:
+        return self.knob.symbol
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Arms, and the contrasts (first minus second) read from one metric of one task in one cohort.
+
+    `rope` is the margin of practical equivalence, in units of the metric; the first contrast is the primary one.
+    """
+
+    arms: tuple[str, ...]
+    contrasts: tuple[tuple[str, str], ...]
+    metric: str = "auc"
+    cohort: str = "test"
+    task: str = "outcome"
+    rope: float = 0.01
+
+
+@dataclass(frozen=True)
+class Train:
+    """How the gradient-trained arms are trained; equal for all of them."""
+
+    encoder: str = setting("linear", Choice(("linear", "mlp")), "encoder of each view")
+    width: int = setting(8, Interval(1, 4096, whole=True), "width k of the representation of each view")
+    hidden: int = setting(64, Interval(1, 8192, whole=True), "hidden units of MLP encoders and predictors")
+    steps: int = setting(1200, COUNT, "pretraining steps")
+    batch: int = setting(512, Interval(2, 1_000_000, whole=True), "records a pretraining step")
+    learning_rate: float = setting(0.002, POSITIVE, "peak learning rate of pretraining")
+    weight_decay: float = setting(1e-4, Interval(0, math.inf), "decoupled weight decay of pretraining")
+    finetune_steps: int = setting(200, COUNT, "steps of fine-tuning and of training from labels alone")
+    fleet: int = setting(4, Interval(1, 4096, whole=True), "seeds trained together as one batched fleet (one job)")
+    n_test: int = setting(20_000, Interval(100, 10_000_000, whole=True), "records in each test cohort")
+
+
+@dataclass(frozen=True)
+class Design:
+    """How cells are chosen. Only `grid` runs today."""
+
+    kind: str = setting("grid", Choice(DESIGNS), "how cells are chosen")
+    cells: int | None = setting(None, COUNT, "number of cells (designs other than grid)")
+    batch: int | None = setting(None, COUNT, "cells a round (designs other than grid)")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may take before it is stopped; outside the promise of identical results."""
+
+    timeout_s: float = setting(1800.0, POSITIVE, "seconds after which a job is stopped as stuck")
+    memory_mb: float = setting(8192.0, POSITIVE, "resident memory (MB) above which a job is stopped")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Counts, never seconds."""
+
+    trainings: int | None = setting(None, COUNT, "most pretrainings that the study may cost")
+
+
+@dataclass(frozen=True)
+class Tune:
+    trials: int | None = setting(None, COUNT, "tuning trials, equal for all arms (design 'tune')")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A complete, checked study. `knobs` and `axes` keep the names that the file used."""
+
+    name: str
+    seed: int
+    question: str
+    hypothesis: str
+    prediction: str
+    falsified_if: str
+    world: str
+    knobs: Mapping[str, Value]
+    axes: tuple[Axis, ...]
+    compare: Compare
+    looks: tuple[int, ...]
+    design: Design = field(default_factory=Design)
+    tune: Tune = field(default_factory=Tune)
+    budget: Budget = field(default_factory=Budget)
+    limits: Limits = field(default_factory=Limits)
+    train: Train = field(default_factory=Train)
+    plugins: tuple[str, ...] = ()  # files executed in the driver and in each worker before anything else
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return self.compare.arms
+
+    @property
+    def contrasts(self) -> tuple[tuple[str, str], ...]:
+        return self.compare.contrasts
+
+    @property
+    def metric(self) -> str:
+        return self.compare.metric
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds that are run: as many as the last look asks for."""
+        return self.looks[-1]
+
+
+def resolved(study: Study) -> dict[str, Any]:
+    """The study as nested TOML tables, every default filled in; `build` of it gives the same study."""
+    return {
+        "study": {"name": study.name, **{k: getattr(study, k) for k in TEXTS}, "seed": study.seed,
+                  **({"plugins": list(study.plugins)} if study.plugins else {})},
+        "world": {"name": study.world, "knobs": dict(study.knobs)},
+        "axes": {axis.name: {"values": list(axis.values), "scale": axis.scale} for axis in study.axes},
+        "design": dataclasses.asdict(study.design),
+        "compare": {
+            "arms": list(study.arms),
+            "contrast": [list(pair) for pair in study.contrasts],
+            **{k: getattr(study.compare, k) for k in ("metric", "cohort", "task", "rope")},
+        },
+        "seeds": {"looks": list(study.looks)},
+        **{k: dataclasses.asdict(getattr(study, k)) for k in ("tune", "budget", "limits", "train")},
+    }
+
+
+def dump(study: Study) -> str:
+    """The resolved study as TOML text."""
+    return fields.dump(resolved(study))
+
+
+def difference(frozen: Mapping[str, Any], now: Study) -> str | None:
+    """The first field in which a frozen study's tables differ from `now` ("train.steps: 100 there, 50 now"), or None.
+
+    `limits` and `budget` may change: they stop work, and never alter a number.
+    """
+    free = ("limits.", "budget.")
+    old = {k: v for k, v in fields.flatten(frozen).items() if not k.startswith(free)}
+    new = {k: v for k, v in fields.flatten(resolved(now)).items() if not k.startswith(free) and v is not None}
+    for key in [*new, *old]:
+        if old.get(key) != new.get(key):
+            return f"{key}: {old.get(key, 'nothing')!r} there, {new.get(key, 'nothing')!r} now"
+    return None

@@ -1,0 +1,321 @@
+"""Reading a study: one TOML file with a question, a world, axes, arms, contrasts and seeds, resolved and checked.
+
+`load` finds a file by path or name, applies `--set` overrides and returns a frozen `Study` (`simlab.sweep.schema`);
+whatever is wrong is one error that names file, key, value and what was expected. Imports no array module.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import re
+import runpy
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simlab import methods
+from simlab.environments import knobs
+from simlab.environments.knobs import Choice, Interval, Knob
+from simlab.errors import InvalidStudy, SimlabError, nearest, unknown
+from simlab.sweep import fields
+from simlab.sweep.schema import (
+    TEXTS,
+    Axis,
+    Budget,
+    Compare,
+    Design,
+    Limits,
+    Study,
+    Train,
+    Tune,
+    Value,
+    difference,
+    dump,
+    resolved,
+)
+
+__all__ = ["Axis", "Budget", "Compare", "Design", "Limits", "Study", "Train", "Tune", "Value", "available", "build",
+           "difference", "dump", "load", "locate", "resolved", "run_plugins"]
+
+WORLDS = ("gaussian",)
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_METRIC = re.compile(r"[a-z0-9][a-z0-9/_-]*")
+_SECTIONS = ("study", "world", "axes", "design", "compare", "seeds", "tune", "budget", "limits", "train")
+
+
+def locate(path_or_name: str) -> Path:
+    """The study's file: a path, else ./studies/NAME.toml, else a packaged study. Raises UnknownName, nearest names."""
+    path = Path(path_or_name)
+    if path.suffix == ".toml" or os.sep in path_or_name:
+        if not path.is_file():
+            raise InvalidStudy(f"study file {path} does not exist; give a path to a .toml file or the name of a study.")
+        return path
+    found = available()
+    if path_or_name not in found:
+        raise unknown("study", path_or_name, list(found), "python -m simlab.sweep --list shows all.")
+    return found[path_or_name]
+
+
+def available() -> dict[str, Path]:
+    """Every study that a name reaches: those in ./studies, then the packaged ones (a checkout's own are the same)."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "_studies"
+    folders = (Path("studies"), packaged if packaged.is_dir() else package.parent / "studies")
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load(path_or_name: str, overrides: Sequence[str] = (), plugins: Sequence[str] = ()) -> Study:
+    """The study of this path or name, with `--set key=value` overrides and further plug-ins applied.
+
+    Executes the study's plug-ins (they are code that runs), since they may name methods that the study uses. Raises
+    InvalidStudy, UnknownName or OutOfDomain, the file's name first.
+    """
+    path = locate(path_or_name)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidStudy(f"{path} is not valid TOML: {error}.") from None
+    except OSError as error:
+        raise InvalidStudy(f"{path} cannot be read: {error.strerror}.") from None
+    for override in overrides:
+        _override(raw, override)
+    try:
+        return build(raw, default_name=path.stem, folder=path.parent, plugins=plugins)
+    except SimlabError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def build(
+    raw: Mapping[str, Any], default_name: str = "study", folder: Path | None = None, plugins: Sequence[str] = ()
+) -> Study:
+    """The study of these TOML tables; relative plug-in paths are taken from `folder`. Raises as `load` does."""
+    fields.known_keys(raw, _SECTIONS, "the study file")
+    sections = {key: fields.table(raw.get(key, {}), key) for key in _SECTIONS}
+    head, world = sections["study"], sections["world"]
+    fields.known_keys(head, ("name", *TEXTS, "seed", "plugins"), "[study]")
+    name = fields.checked(head.get("name", default_name), None, "study.name")
+    if not _NAME.fullmatch(name):
+        raise InvalidStudy(f"study.name = {name!r}: expected lower-case letters, digits and hyphens.")
+    files = _plugins(head.get("plugins", []), folder or Path(), plugins)
+    run_plugins(files)
+    fixed = _world(world)
+    design = fields.read(Design, sections["design"], "design")
+    if design.kind != "grid":
+        raise InvalidStudy(f"design.kind = '{design.kind}' is not available yet; only 'grid' runs today.")
+    study = Study(
+        name=name,
+        seed=fields.checked(head.get("seed", 0), Interval(0, 2**63 - 1, whole=True), "study.seed"),
+        **{key: fields.checked(head.get(key, ""), None, f"study.{key}") for key in TEXTS},
+        world=world.get("name", "gaussian"),
+        knobs=fixed,
+        axes=_axes(sections["axes"], fixed),
+        compare=_compare(sections["compare"]),
+        looks=_looks(sections["seeds"]),
+        design=design,
+        tune=fields.read(Tune, sections["tune"], "tune"),
+        budget=fields.read(Budget, sections["budget"], "budget"),
+        limits=fields.read(Limits, sections["limits"], "limits"),
+        train=fields.read(Train, sections["train"], "train"),
+        plugins=files,
+    )
+    _check_cells(study)
+    return study
+
+
+def _world(raw: dict[str, Any]) -> dict[str, Value]:
+    """The fixed knobs as written, checked; refuses worlds that a sweep cannot run yet."""
+    fields.known_keys(raw, ("name", "preset", "cohort", "knobs"), "[world]")
+    for key in ("preset", "cohort"):
+        if key in raw:
+            raise InvalidStudy(f"world.{key} is not available in a sweep yet; give world.name and [world.knobs].")
+    name = fields.checked(raw.get("name", "gaussian"), None, "world.name")
+    if name not in WORLDS:
+        raise unknown("world", name, WORLDS)
+    fixed = {key: knobs.check(knobs.find(key), value) for key, value in fields.table(raw.get("knobs", {}),
+                                                                                      "world.knobs").items()}
+    _refuse_twice(list(fixed), "[world.knobs]")
+    return fixed
+
+
+def _axes(raw: dict[str, Any], fixed: Mapping[str, Value]) -> tuple[Axis, ...]:
+    if not raw:
+        raise InvalidStudy("[axes] is empty: name at least one knob to sweep, as in n_labelled = [100, 300, 1000].")
+    axes = tuple(_axis(name, value) for name, value in raw.items())
+    _refuse_twice([axis.name for axis in axes], "[axes]")
+    both = {axis.symbol for axis in axes} & {knobs.find(key).symbol for key in fixed}
+    if both:
+        raise InvalidStudy(f"knob {sorted(both)[0]} stands in [axes] and in [world.knobs]; leave it in one of them.")
+    return axes
+
+
+def _axis(name: str, raw: object) -> Axis:
+    """One axis from a list, {values = [...]} or {low, high, n, scale}."""
+    knob, key = knobs.find(name), f"axes.{name}"
+    if isinstance(raw, Mapping):
+        fields.known_keys(raw, ("values", "low", "high", "n", "scale"), f"[{key}]")
+        scale = fields.checked(raw.get("scale", knob.scale), Choice(("linear", "log", "choice")), f"{key}.scale")
+        if "values" in raw and len(set(raw) - {"scale"}) > 1:
+            raise InvalidStudy(f"[{key}] gives values and a range; give one of them.")
+        values = raw["values"] if "values" in raw else _spread(raw, scale, key, knob)
+    else:
+        scale, values = knob.scale, raw
+    if not isinstance(values, (list, tuple)) or not values:
+        raise InvalidStudy(f"{key} = {values!r}: expected a list of values, or {{low, high, n, scale}}.")
+    typed = tuple(knobs.check(knob, value) for value in values)
+    if len(set(typed)) < len(typed):
+        raise InvalidStudy(f"{key} has the same value twice: {', '.join(map(str, typed))}.")
+    if scale == "log" and any(isinstance(v, str) or v <= 0 for v in typed):
+        scale = "linear"  # a value at or below zero has no logarithm
+    return Axis(name, typed, scale)
+
+
+def _spread(raw: Mapping[str, Any], scale: str, key: str, knob: Knob) -> list[float | int]:
+    """n values from low to high, evenly spaced on the scale; whole-valued knobs are rounded."""
+    missing = [k for k in ("low", "high", "n") if k not in raw]
+    if missing or isinstance(knob.domain, Choice):
+        raise InvalidStudy(f"[{key}] needs values = [...]" + ("." if isinstance(knob.domain, Choice) else
+                           f", or low, high and n ({', '.join(missing)} missing)."))
+    low, high = (fields.checked(raw[k], Interval(-math.inf, math.inf), f"{key}.{k}") for k in ("low", "high"))
+    n = fields.checked(raw["n"], Interval(2, 10_000, whole=True), f"{key}.n")
+    if not low < high or (scale == "log" and low <= 0):
+        raise InvalidStudy(f"[{key}] low = {low:g}, high = {high:g}: expected low < high"
+                           f"{' and low > 0 on a log scale' if scale == 'log' else ''}.")
+    steps = [i / (n - 1) for i in range(n)]
+    if scale == "log":
+        values = [math.exp((1 - t) * math.log(low) + t * math.log(high)) for t in steps]
+    else:
+        values = [(1 - t) * low + t * high for t in steps]
+    values = [low, *values[1:-1], high]
+    return [round(v) if knob.domain.whole else float(f"{v:.10g}") for v in values]
+
+
+def _compare(raw: dict[str, Any]) -> Compare:
+    fields.known_keys(raw, ("arms", "contrast", "metric", "cohort", "task", "rope"), "[compare]")
+    arms = fields.listed(raw.get("arms"), None, "compare.arms")
+    for arm in arms:
+        methods.find(arm)
+    if len(set(arms)) < len(arms):
+        raise InvalidStudy(f"compare.arms names an arm twice: {', '.join(arms)}.")
+    given = raw.get("contrast")
+    pairs = [given] if isinstance(given, list) and given and all(isinstance(g, str) for g in given) else given
+    if not isinstance(pairs, list) or not pairs:
+        raise InvalidStudy('compare.contrast: expected a pair of arms, as in ["vicreg-frozen", "supervised"], '
+                           "or a list of pairs.")
+    contrasts = tuple(_pair(pair, arms) for pair in pairs)
+    if len(set(contrasts)) < len(contrasts):
+        raise InvalidStudy("compare.contrast names the same pair twice.")
+    plain = {k: fields.checked(raw[k], None, f"compare.{k}") for k in ("metric", "cohort", "task") if k in raw}
+    for key, value in plain.items():
+        if not _METRIC.fullmatch(value):
+            raise InvalidStudy(f"compare.{key} = {value!r}: expected lower-case letters, digits, '-', '_' or '/'.")
+    rope = fields.checked(raw.get("rope", 0.01), Interval(0, math.inf), "compare.rope")
+    return Compare(arms=arms, contrasts=contrasts, rope=rope, **plain)
+
+
+def _pair(pair: object, arms: tuple[str, ...]) -> tuple[str, str]:
+    if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)):
+        raise InvalidStudy(f"compare.contrast: {pair!r} is not a pair of arms.")
+    for name in pair:
+        if name not in arms:
+            near = nearest(name, arms)
+            raise InvalidStudy(f"compare.contrast names '{name}', which is not among compare.arms"
+                               f"{f'; did you mean {near[0]}?' if near else f' ({chr(44).join(arms)}).'}")
+    if pair[0] == pair[1]:
+        raise InvalidStudy(f"compare.contrast: '{pair[0]}' against itself.")
+    return pair[0], pair[1]
+
+
+def _looks(raw: dict[str, Any]) -> tuple[int, ...]:
+    fields.known_keys(raw, ("looks",), "[seeds]")
+    looks = fields.listed(raw.get("looks", [12]), Interval(1, 1_000_000, whole=True), "seeds.looks")
+    if list(looks) != sorted(set(looks)):
+        raise InvalidStudy(f"seeds.looks = {list(looks)}: expected increasing numbers of seeds.")
+    return looks
+
+
+def _refuse_twice(names: list[str], where: str) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        symbol = knobs.find(name).symbol
+        if symbol in seen:
+            raise InvalidStudy(f"{where} names one knob twice: {seen[symbol]} and {name}.")
+        seen[symbol] = name
+
+
+def _check_cells(study: Study) -> None:
+    """Refuse knobs that contradict each other in some cell (all cells of a small grid, the corners of a large one)."""
+    values = [axis.values for axis in study.axes]
+    if math.prod(map(len, values)) > 5000:
+        values = [(v[0], v[-1]) for v in values]
+    names = [axis.name for axis in study.axes]
+    for point in itertools.product(*values):
+        knobs.spec({**study.knobs, **dict(zip(names, point, strict=True))})
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    """Apply one `--set key=value` to the raw tables: a TOML path (`train.steps=50`), or a knob by name or symbol."""
+    key, equals, written = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise InvalidStudy(f"--set {text}: expected key=value, as in train.steps=50 or w_c=0.5.")
+    value = _toml_value(written.strip())
+    if "." not in key:
+        knob = knobs.find(key)
+        axes = fields.table(raw.setdefault("axes", {}), "axes")
+        swept = next((name for name in axes if knobs.find(name).symbol == knob.symbol), None)
+        if swept is not None:  # one value, or a list, takes the axis's place
+            raw["axes"][swept] = value if isinstance(value, (list, dict)) else [value]
+            return
+        fixed = raw.setdefault("world", {}).setdefault("knobs", {})
+        written_as = next((name for name in fixed if knobs.find(name).symbol == knob.symbol), key)
+        fixed[written_as] = value
+        return
+    *path, last = key.split(".")
+    fields.known_keys({path[0]: None}, _SECTIONS, f"--set {text}")
+    node = raw
+    for part in path:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise InvalidStudy(f"--set {text}: {part} is a value, not a section.")
+    node[last] = value
+
+
+def _toml_value(text: str) -> Any:
+    """The text as a TOML value where it is one (numbers, lists, true), else as a plain word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _plugins(written: object, folder: Path, more: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(written, list) or not all(isinstance(item, str) for item in written):
+        raise InvalidStudy(f"study.plugins = {written!r}: expected a list of files, as in [\"my_method.py\"].")
+    files = [str((folder / item).resolve()) for item in written] + [str(Path(item).resolve()) for item in more]
+    return tuple(dict.fromkeys(files))
+
+
+_RUN: set[str] = set()
+
+
+def run_plugins(files: Sequence[str]) -> None:
+    """Execute plug-in files once in this process; they call `simlab.register`. A plug-in is code that runs."""
+    for name in files:
+        if name in _RUN:
+            continue
+        if not Path(name).is_file():
+            raise InvalidStudy(f"plug-in {name} does not exist.")
+        try:
+            runpy.run_path(name)
+        except SimlabError:
+            raise
+        except Exception as error:  # the user's own code: name the file, keep one line
+            raise InvalidStudy(f"plug-in {name} failed: {type(error).__name__}: {error}") from error
+        _RUN.add(name)
