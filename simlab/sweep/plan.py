@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from simlab import methods
-from simlab.environments.knobs import GaussianSpec, spec
+from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy
 from simlab.sweep.schema import Study, Value
 
@@ -48,9 +49,9 @@ def cell(study: Study, index: int) -> dict[str, Value]:
     return {axis.name: point[axis.name] for axis in study.axes}
 
 
-def cell_spec(study: Study, index: int) -> GaussianSpec:
-    """The complete world of one cell (fixed knobs and axes)."""
-    return spec({**study.knobs, **cell(study, index)})
+def cell_spec(study: Study, index: int) -> Any:
+    """The complete specification of one cell's world (fixed knobs and axes)."""
+    return find_world(study.world).spec({**study.knobs, **cell(study, index)})
 
 
 def columns(study: Study) -> list[str]:
@@ -60,7 +61,7 @@ def columns(study: Study) -> list[str]:
 
 def source_groups(study: Study) -> list[tuple[int, ...]]:
     """Cells grouped by the values of the axes that touch the source data, in order of first appearance."""
-    source = [axis.name for axis in study.axes if axis.knob.stage == "source"]
+    source = [axis.name for axis in study.axes if axis.stage == "source"]
     groups: dict[tuple[Value, ...], list[int]] = {}
     for index in range(n_cells(study)):
         point = cell(study, index)

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simlab.environments import knobs
-from simlab.environments.knobs import Choice, Interval, Knob
+from simlab.environments.knobs import Choice, Interval
 from simlab.sweep import fields
 from simlab.sweep.fields import setting
 
@@ -31,14 +30,8 @@ class Axis:
     name: str
     values: tuple[Value, ...]
     scale: str  # "linear" | "log" | "choice"
-
-    @property
-    def knob(self) -> Knob:
-        return knobs.find(self.name)
-
-    @property
-    def symbol(self) -> str:
-        return self.knob.symbol
+    symbol: str
+    stage: str  # what a change of the knob touches: "source" | "labels" | "target"
 
 
 @dataclass(frozen=True)

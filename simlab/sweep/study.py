@@ -19,6 +19,7 @@ from typing import Any
 from simlab import methods
 from simlab.environments import knobs
 from simlab.environments.knobs import Choice, Interval, Knob
+from simlab.environments.registry import World, find_world
 from simlab.errors import InvalidStudy, SimlabError, nearest, unknown
 from simlab.sweep import fields
 from simlab.sweep.schema import (
@@ -40,7 +41,6 @@ from simlab.sweep.schema import (
 __all__ = ["Axis", "Budget", "Compare", "Design", "Limits", "Study", "Train", "Tune", "Value", "available", "build",
            "difference", "dump", "load", "locate", "resolved", "run_plugins"]
 
-WORLDS = ("gaussian",)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _METRIC = re.compile(r"[a-z0-9][a-z0-9/_-]*")
 _SECTIONS = ("study", "world", "axes", "design", "compare", "seeds", "tune", "budget", "limits", "train")
@@ -84,6 +84,11 @@ def load(path_or_name: str, overrides: Sequence[str] = (), plugins: Sequence[str
         raise InvalidStudy(f"{path} is not valid TOML: {error}.") from None
     except OSError as error:
         raise InvalidStudy(f"{path} cannot be read: {error.strerror}.") from None
+    try:
+        head = fields.table(raw.get("study", {}), "study")
+        run_plugins(_plugins(head.get("plugins", []), path.parent, plugins))  # they may bring knobs that --set names
+    except SimlabError as error:
+        raise type(error)(f"{path}: {error}") from None
     for override in overrides:
         _override(raw, override)
     try:
@@ -105,7 +110,8 @@ def build(
         raise InvalidStudy(f"study.name = {name!r}: expected lower-case letters, digits and hyphens.")
     files = _plugins(head.get("plugins", []), folder or Path(), plugins)
     run_plugins(files)
-    fixed = _world(world)
+    place = _world(world)
+    fixed = _fixed(world.get("knobs", {}), place.knobs)
     design = fields.read(Design, sections["design"], "design")
     if design.kind != "grid":
         raise InvalidStudy(f"design.kind = '{design.kind}' is not available yet; only 'grid' runs today.")
@@ -113,9 +119,9 @@ def build(
         name=name,
         seed=fields.checked(head.get("seed", 0), Interval(0, 2**63 - 1, whole=True), "study.seed"),
         **{key: fields.checked(head.get(key, ""), None, f"study.{key}") for key in TEXTS},
-        world=world.get("name", "gaussian"),
+        world=place.name,
         knobs=fixed,
-        axes=_axes(sections["axes"], fixed),
+        axes=_axes(sections["axes"], fixed, place.knobs),
         compare=_compare(sections["compare"]),
         looks=_looks(sections["seeds"]),
         design=design,
@@ -129,35 +135,37 @@ def build(
     return study
 
 
-def _world(raw: dict[str, Any]) -> dict[str, Value]:
-    """The fixed knobs as written, checked; refuses worlds that a sweep cannot run yet."""
+def _world(raw: dict[str, Any]) -> World:
+    """The world that the study names; refuses what a sweep cannot run yet."""
     fields.known_keys(raw, ("name", "preset", "cohort", "knobs"), "[world]")
     for key in ("preset", "cohort"):
         if key in raw:
             raise InvalidStudy(f"world.{key} is not available in a sweep yet; give world.name and [world.knobs].")
-    name = fields.checked(raw.get("name", "gaussian"), None, "world.name")
-    if name not in WORLDS:
-        raise unknown("world", name, WORLDS)
-    fixed = {key: knobs.check(knobs.find(key), value) for key, value in fields.table(raw.get("knobs", {}),
-                                                                                      "world.knobs").items()}
-    _refuse_twice(list(fixed), "[world.knobs]")
+    return find_world(fields.checked(raw.get("name", "gaussian"), None, "world.name"))
+
+
+def _fixed(raw: object, known: tuple[Knob, ...]) -> dict[str, Value]:
+    """The fixed knobs as written, each checked against its domain."""
+    given = fields.table(raw, "world.knobs")
+    fixed = {key: knobs.check(knobs.find(key, known), value) for key, value in given.items()}
+    _refuse_twice({key: knobs.find(key, known).symbol for key in fixed}, "[world.knobs]")
     return fixed
 
 
-def _axes(raw: dict[str, Any], fixed: Mapping[str, Value]) -> tuple[Axis, ...]:
+def _axes(raw: dict[str, Any], fixed: Mapping[str, Value], known: tuple[Knob, ...]) -> tuple[Axis, ...]:
     if not raw:
         raise InvalidStudy("[axes] is empty: name at least one knob to sweep, as in n_labelled = [100, 300, 1000].")
-    axes = tuple(_axis(name, value) for name, value in raw.items())
-    _refuse_twice([axis.name for axis in axes], "[axes]")
-    both = {axis.symbol for axis in axes} & {knobs.find(key).symbol for key in fixed}
+    axes = tuple(_axis(name, value, knobs.find(name, known)) for name, value in raw.items())
+    _refuse_twice({axis.name: axis.symbol for axis in axes}, "[axes]")
+    both = {axis.symbol for axis in axes} & {knobs.find(key, known).symbol for key in fixed}
     if both:
         raise InvalidStudy(f"knob {sorted(both)[0]} stands in [axes] and in [world.knobs]; leave it in one of them.")
     return axes
 
 
-def _axis(name: str, raw: object) -> Axis:
+def _axis(name: str, raw: object, knob: Knob) -> Axis:
     """One axis from a list, {values = [...]} or {low, high, n, scale}."""
-    knob, key = knobs.find(name), f"axes.{name}"
+    key = f"axes.{name}"
     if isinstance(raw, Mapping):
         fields.known_keys(raw, ("values", "low", "high", "n", "scale"), f"[{key}]")
         scale = fields.checked(raw.get("scale", knob.scale), Choice(("linear", "log", "choice")), f"{key}.scale")
@@ -173,7 +181,7 @@ def _axis(name: str, raw: object) -> Axis:
         raise InvalidStudy(f"{key} has the same value twice: {', '.join(map(str, typed))}.")
     if scale == "log" and any(isinstance(v, str) or v <= 0 for v in typed):
         scale = "linear"  # a value at or below zero has no logarithm
-    return Axis(name, typed, scale)
+    return Axis(name, typed, scale, knob.symbol, knob.stage)
 
 
 def _spread(raw: Mapping[str, Any], scale: str, key: str, knob: Knob) -> list[float | int]:
@@ -226,7 +234,7 @@ def _pair(pair: object, arms: tuple[str, ...]) -> tuple[str, str]:
         if name not in arms:
             near = nearest(name, arms)
             raise InvalidStudy(f"compare.contrast names '{name}', which is not among compare.arms"
-                               f"{f'; did you mean {near[0]}?' if near else f' ({chr(44).join(arms)}).'}")
+                               f"{f'; did you mean {near[0]}?' if near else f': {chr(44).join(arms)}.'}")
     if pair[0] == pair[1]:
         raise InvalidStudy(f"compare.contrast: '{pair[0]}' against itself.")
     return pair[0], pair[1]
@@ -240,10 +248,10 @@ def _looks(raw: dict[str, Any]) -> tuple[int, ...]:
     return looks
 
 
-def _refuse_twice(names: list[str], where: str) -> None:
+def _refuse_twice(symbols: Mapping[str, str], where: str) -> None:
+    """Refuse two names (as written) of one symbol."""
     seen: dict[str, str] = {}
-    for name in names:
-        symbol = knobs.find(name).symbol
+    for name, symbol in symbols.items():
         if symbol in seen:
             raise InvalidStudy(f"{where} names one knob twice: {seen[symbol]} and {name}.")
         seen[symbol] = name
@@ -254,9 +262,9 @@ def _check_cells(study: Study) -> None:
     values = [axis.values for axis in study.axes]
     if math.prod(map(len, values)) > 5000:
         values = [(v[0], v[-1]) for v in values]
-    names = [axis.name for axis in study.axes]
+    names, check = [axis.name for axis in study.axes], find_world(study.world).spec
     for point in itertools.product(*values):
-        knobs.spec({**study.knobs, **dict(zip(names, point, strict=True))})
+        check({**study.knobs, **dict(zip(names, point, strict=True))})
 
 
 def _override(raw: dict[str, Any], text: str) -> None:
@@ -267,15 +275,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
         raise InvalidStudy(f"--set {text}: expected key=value, as in train.steps=50 or w_c=0.5.")
     value = _toml_value(written.strip())
     if "." not in key:
-        knob = knobs.find(key)
-        axes = fields.table(raw.setdefault("axes", {}), "axes")
-        swept = next((name for name in axes if knobs.find(name).symbol == knob.symbol), None)
-        if swept is not None:  # one value, or a list, takes the axis's place
-            raw["axes"][swept] = value if isinstance(value, (list, dict)) else [value]
-            return
-        fixed = raw.setdefault("world", {}).setdefault("knobs", {})
-        written_as = next((name for name in fixed if knobs.find(name).symbol == knob.symbol), key)
-        fixed[written_as] = value
+        _override_knob(raw, key, value)
         return
     *path, last = key.split(".")
     fields.known_keys({path[0]: None}, _SECTIONS, f"--set {text}")
@@ -285,6 +285,23 @@ def _override(raw: dict[str, Any], text: str) -> None:
         if not isinstance(node, dict):
             raise InvalidStudy(f"--set {text}: {part} is a value, not a section.")
     node[last] = value
+
+
+def _override_knob(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set a knob: on an axis, one value or a list takes the axis's values' place; else it joins the fixed knobs."""
+    world = raw.setdefault("world", {})
+    known = find_world(fields.table(world, "world").get("name", "gaussian")).knobs
+
+    def written(tables: object, where: str) -> str | None:
+        names = fields.table(tables, where)
+        return next((n for n in names if knobs.find(n, known).symbol == knobs.find(key, known).symbol), None)
+
+    axis = written(raw.setdefault("axes", {}), "axes")
+    if axis is not None:
+        raw["axes"][axis] = value if isinstance(value, (list, dict)) else [value]
+        return
+    fixed = world.setdefault("knobs", {})
+    fixed[written(fixed, "world.knobs") or key] = value
 
 
 def _toml_value(text: str) -> Any:
