@@ -14,6 +14,7 @@ records of a longer draw are the same records, bit for bit.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -217,6 +218,13 @@ def risk(
     known = moments(spec, domain)
     z = np.concatenate([z_image, z_clinical], axis=1)
     return by_rows(lambda block: posterior(known, block.astype(np.float64)), z, np.empty(len(z)))
+
+
+def limits(spec: GaussianSpec) -> Any:
+    """What is best possible in this world (`simlab.limits.limits`)."""
+    from simlab.limits import limits as exact
+
+    return exact(spec)
 
 
 def _draws(

@@ -18,8 +18,8 @@ from simlab.errors import OutOfDomain, unknown
 class Interval:
     """The reals between low and high; an open end is excluded. `whole` admits integers alone."""
 
-    low: float
-    high: float
+    low: float | int
+    high: float | int
     low_open: bool = False
     high_open: bool = False
     whole: bool = False
@@ -62,7 +62,7 @@ class Knob:
     symbol: str
     default: float | int | str | None
     domain: Interval | Choice
-    sweep: tuple[float, float] | None
+    sweep: tuple[float | int, float | int] | None
     scale: str  # "linear" | "log" | "choice"
     stage: str  # "source" | "labels" | "target"
     meaning: str
