@@ -13,7 +13,7 @@ records of a longer draw are the same records, bit for bit.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from simlab.cohort import Cohort, Stream, Task
 from simlab.environments.knobs import GaussianSpec
 from simlab.environments.maps import ObservationMap, by_rows, observation_map
 from simlab.errors import unknown
-from simlab.limits.gaussian import moments, posterior
+from simlab.limits.gaussian import moments, posterior, solve
 
 DOMAINS = ("source", "external")
 TASK = Task(name="outcome", kind="binary", positive="the liability exceeds the threshold")
@@ -95,10 +95,9 @@ def liability(spec: GaussianSpec, domain: str) -> Liability:
                     threshold=-float(ndtri(spec.prevalence)), target=None)
     if not here or spec.prevalence_e is None:
         return law
-    fields = asdict(law)
     if spec.prevalence_kind == "threshold":
-        return Liability(**{**fields, "threshold": law.mean - law.sd * float(ndtri(spec.prevalence_e))})
-    return Liability(**{**fields, "target": spec.prevalence_e})
+        return replace(law, threshold=law.mean - law.sd * float(ndtri(spec.prevalence_e)))
+    return replace(law, target=spec.prevalence_e)
 
 
 def sample_factors(n: int, spec: GaussianSpec, domain: str, rng: np.random.Generator) -> Factors:
@@ -215,9 +214,16 @@ def risk(
     z_image: Float[np.ndarray, "n p_i"], z_clinical: Float[np.ndarray, "n p_c"], spec: GaussianSpec, domain: str
 ) -> Float[np.ndarray, " n"]:
     """P(y = 1 | z_I, z_C) in a domain, float64."""
-    known = moments(spec, domain)
+    law = moments(spec, domain)
+    # One number, the best linear score, says all that z says about l: the weights are solved for once, not per block.
+    weights = solve(law.cov, law.cov_liability)
     z = np.concatenate([z_image, z_clinical], axis=1)
-    return by_rows(lambda block: posterior(known, block.astype(np.float64)), z, np.empty(len(z)))
+    score = by_rows(lambda block: block.astype(np.float64) @ weights, z, np.empty(len(z)))
+    explained = law.cov_liability @ weights
+    of_score = replace(
+        law, mean=np.array([law.mean @ weights]), cov=np.array([[explained]]), cov_liability=np.array([explained])
+    )
+    return posterior(of_score, score[:, None])
 
 
 def limits(spec: GaussianSpec) -> Any:

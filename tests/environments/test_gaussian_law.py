@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from worlds import MANY, label_auc, law_by_hand, moment_errors, random_spec
+
 from simlab.environments import gaussian
 from simlab.environments.knobs import spec
-from simlab.limits.gaussian import moments
-from worlds import MANY, label_auc, law_by_hand, moment_errors, random_spec
+from simlab.limits.gaussian import moments, posterior
 
 N = 100_000
 DOMAINS = ("source", "external")
@@ -84,6 +85,16 @@ def test_posterior_is_calibrated(case, seed):
     assert stats.chi2(20).sf(sum(z2)) > 1e-4
     assert risk.std() > 0.02
     assert cohort.provenance["prevalence"] == pytest.approx(y.mean(), abs=4 * np.sqrt(0.25 / N))
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("fixed", ({}, {"prevalence_e": 0.1}, {"rel_ci": 1.0, "rel_cc": 1.0, "kappa_s": 1.0}))
+def test_risk_is_the_posterior_of_all_coordinates(domain, fixed):
+    """Also where both views show a cause without error, and the covariance is singular."""
+    s = random_spec(23, **fixed)
+    _, z = draw(s, domain, n=500)
+    ours = gaussian.risk(z[:, : s.p_image], z[:, s.p_image :], s, domain)
+    np.testing.assert_allclose(ours, posterior(moments(s, domain), z), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("target", (0.05, 0.6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from simlab.environments.knobs import spec
 from simlab.environments.maps import by_rows, observation_map
 from simlab.environments.scenario import sample_cohort
