@@ -185,15 +185,17 @@ class Cohort(ChecksItself):
         """Length of the visit axis that all streams with more than one visit share (1 when there is none)."""
         return max((s.visits for s in self.streams.values()), default=1)
 
-    def inputs(self, task: str) -> Inputs:
+    def inputs(self, task: str | None) -> Inputs:
         """What a method may see for this task: fresh copies, cut at the task's cutoff. Raises UnknownName.
+
+        None is for cohorts without a task (unlabelled records): nothing is cut.
 
         A visit stays when its time <= cutoff; streams without time stay whole. Unobserved values are 0. Visits that
         nobody has any more are dropped from the end (one always stays): visit-level labels align with the first ones.
         """
-        if task not in self.tasks:
+        if task is not None and task not in self.tasks:
             raise unknown("task", task, sorted(self.tasks))
-        cutoff = self.tasks[task].cutoff
+        cutoff = None if task is None else self.tasks[task].cutoff
         length = self._length_until(cutoff)
         visits = max(1, int(length.max(initial=0)))
         streams = {

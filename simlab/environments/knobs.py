@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from simlab.errors import OutOfDomain, unknown
 
@@ -198,6 +198,11 @@ class GaussianSpec:
     def p_clinical(self) -> int:
         """Features of the clinical view: c, v, g, noise."""
         return self.d_c + self.d_v + self.d_g + self.d_nc
+
+    def without_shift(self) -> GaussianSpec:
+        """The same world with a target hospital like the source: what source cohorts depend on."""
+        return replace(self, kappa_e=self.kappa_s, delta_u_e=1.0, delta_v_e=1.0, nu_e=self.nu, prevalence_e=None,
+                       prevalence_kind="reweight", mu_e=0.0, tau_e=1.0)
 
     def stage(self, stage: str) -> dict[str, float | int | str | None]:
         """The fields that belong to one stage ("source", "labels" or "target"), by symbol."""

@@ -1,0 +1,86 @@
+"""Areas under the ROC curve: from labels, or from the known risk (posterior-weighted), with their standard errors.
+
+In a synthetic world the risk p_i = P(y_i = 1 | inputs) is known, so the label can be replaced by its expectation:
+
+    AUC_w = sum_{i != j} p_i (1 - p_j) [s_i > s_j] / sum_{i != j} p_i (1 - p_j)        (ties count one half)
+
+which has the same target as the label AUC and far less variance (facts: 9.4 times at n = 1000). With p in {0, 1} it is
+the ordinary label AUC, so one implementation serves both. O(n log n).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from simlab.errors import OutOfDomain
+
+
+@dataclass(frozen=True)
+class Auc:
+    """An area and the parts that its errors are made of.
+
+    `below`: (records,) share of the negatives' weight that record i outranks; `above`: share of the positives' weight
+    that outranks record i; `mass`: mean of the weights (the prevalence).
+    """
+
+    value: float
+    se: float
+    below: Float[np.ndarray, "records"]
+    above: Float[np.ndarray, "records"]
+    mass: float
+
+
+def weighted_auc(scores: Float[np.ndarray, "records"], risk: Float[np.ndarray, "records"]) -> Auc:
+    """The posterior-weighted AUC of `scores` (any monotone scale) given `risk` in [0, 1], with its standard error.
+
+    The standard error is over the sampling of test records (influence function; for labels it is DeLong's, 1988, up
+    to terms of order 1/n). Raises OutOfDomain when scores or risk are not finite, or one class has no weight.
+    """
+    n = len(scores)
+    p = np.asarray(risk, dtype=np.float64)
+    q = 1.0 - p
+    positives, negatives = p.sum(), q.sum()
+    if not (np.isfinite(scores).all() and np.isfinite(p).all()):
+        raise OutOfDomain("an AUC needs finite scores and risks; found NaN or infinity.")
+    if positives <= 0 or negatives <= 0:
+        raise OutOfDomain(f"an AUC needs both classes; of {n} records {positives:g} are positive.")
+    lower_q, tied_q = _rank_weights(scores, q)
+    lower_p, tied_p = _rank_weights(scores, p)
+    numerator = float(p @ (lower_q + 0.5 * (tied_q - q)))
+    value = numerator / float(positives * negatives - p @ q)
+    below = (lower_q + 0.5 * tied_q) / negatives
+    above = (positives - lower_p - 0.5 * tied_p) / positives
+    mass = float(positives / n)
+    influence = p * (below - value) / mass + q * (above - value) / (1 - mass)
+    return Auc(value, float(np.sqrt(np.sum(influence**2)) / n), below, above, mass)
+
+
+def label_auc(scores: Float[np.ndarray, "records"], labels: Float[np.ndarray, "records"]) -> Auc:
+    """The ordinary AUC from labels in {0, 1}, with DeLong's standard error. Raises OutOfDomain as `weighted_auc`."""
+    return weighted_auc(scores, np.asarray(labels, dtype=np.float64))
+
+
+def influence(area: Auc, weight: Float[np.ndarray, "records"]) -> Float[np.ndarray, "records"]:
+    """Each record's influence on the area; differences of these give paired standard errors on the same records."""
+    return weight * (area.below - area.value) / area.mass + (1 - weight) * (area.above - area.value) / (1 - area.mass)
+
+
+def _rank_weights(
+    scores: Float[np.ndarray, "records"], weight: Float[np.ndarray, "records"]
+) -> tuple[Float[np.ndarray, "records"], Float[np.ndarray, "records"]]:
+    """For each record: the weight of the records that score strictly lower, and of those that tie (itself included)."""
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    first = np.empty(len(scores), dtype=bool)
+    first[0] = True
+    np.not_equal(ranked[1:], ranked[:-1], out=first[1:])
+    starts = np.flatnonzero(first)
+    group = np.cumsum(first) - 1
+    mass = np.add.reduceat(weight[order], starts)
+    lower = np.concatenate(([0.0], np.cumsum(mass)[:-1]))
+    out_lower, out_tied = np.empty(len(scores)), np.empty(len(scores))
+    out_lower[order], out_tied[order] = lower[group], mass[group]
+    return out_lower, out_tied

@@ -1,0 +1,203 @@
+"""One job of a study: cells that share their source data, for one fleet of seeds. A pure function of (study, job).
+
+The stages are nested so that each runs as often as its knobs change: unlabelled data and pretraining once a seed,
+labels and test cohorts once for each setting of their knobs, adaptation once a cell. Arms of equal recipe share one
+pretrained encoder; all arms of a (cell, seed) share data, labels and test records.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from simlab import methods, rng
+from simlab.cohort import Cohort
+from simlab.environments.scenario import sample_cohort
+from simlab.errors import SimlabError
+from simlab.evaluation.auc import label_auc, weighted_auc
+from simlab.evaluation.leak import leak
+from simlab.limits import limits as exact_limits
+from simlab.methods import Method
+from simlab.models import present
+from simlab.sweep.plan import Job, cell_spec
+from simlab.sweep.schema import Study
+from simlab.training import pretrain
+from simlab.training.data import Bench, Fit, Labelled, Views
+from simlab.training.loop import Diverged
+from simlab.training.pretrain import ROLES, Encoders, Settings
+from simlab.training.run import run_arm
+
+Row = dict[str, Any]
+
+# What an arm may raise and the study survive, as a row with its reason: everything but an interrupt or an exit, since a
+# plug-in's method is anybody's code.
+FAILURES = (
+    SimlabError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def run_job(study: Study, job: Job) -> list[Row]:
+    """The rows of every (cell, seed, arm) of a job. An arm that fails is one row with its reason; the rest goes on."""
+    torch.set_num_threads(job.threads)
+    specs = {cell: cell_spec(study, cell) for cell in job.cells}
+    settings = Settings(
+        **{k: v for k, v in asdict(study.train).items() if k in Settings.__dataclass_fields__}, device=job.device
+    )
+    arms = [methods.find(name) for name in study.arms]
+    first = specs[job.cells[0]]
+    unlabelled = {seed: _views(study, first, "pretraining-data", first.n_unlab, seed)[0] for seed in job.seeds}
+    encoders = _pretrain(study, arms, settings, unlabelled)
+    rows: list[Row] = []
+    for seed in job.seeds:
+        evaluation = _Evaluation(study, seed)
+        for cell, spec in specs.items():
+            labelled = _views(study, spec, "training-data", spec.n_lab, seed)
+            for arm in arms:
+                key = {"cell": cell, "seed": seed, "method": arm.name}
+                try:
+                    found = encoders[seed, arm.recipe]
+                    if isinstance(found, SimlabError):
+                        raise found
+                    bench = Bench(
+                        _labelled(study, labelled),
+                        unlabelled[seed],
+                        found,
+                        settings,
+                        rng.integer(study.seed, seed, "adaptation"),
+                    )
+                    rows.extend({**key, **row} for row in evaluation.rows(spec, arm, run_arm(arm, bench)))
+                except FAILURES as error:
+                    rows.append({**key, **_failure(error)})
+    return rows
+
+
+def _failure(error: Exception) -> Row:
+    """A failed arm as one row: the error's type and first line, nothing that varies from run to run."""
+    text = (str(error).strip() or "no message").splitlines()[0]
+    status = "diverged" if isinstance(error, Diverged) else "failed"
+    return {
+        "cohort": "",
+        "task": "",
+        "metric": "",
+        "value": None,
+        "se": None,
+        "n": 0,
+        "limit": None,
+        "status": status,
+        "error": f"{type(error).__name__}: {text}",
+    }
+
+
+def _views(study: Study, spec: Any, stage: str, n: int, seed: int, domain: str = "source") -> tuple[Views, Cohort]:
+    cohort = sample_cohort(spec, stage, n, study.seed, seed, domain, world=study.world)
+    inputs = cohort.inputs(study.compare.task if cohort.tasks else None)
+    return present.fit(inputs)(inputs), cohort
+
+
+def _labelled(study: Study, labelled: tuple[Views, Cohort]) -> Labelled:
+    views, cohort = labelled
+    return Labelled(views, cohort.labels[study.compare.task], cohort.subject)
+
+
+def _pretrain(
+    study: Study, arms: list[Method], settings: Settings, unlabelled: Mapping[int, Views]
+) -> dict[tuple[int, tuple[str, ...]], Encoders | SimlabError]:
+    """One pretraining per distinct recipe and seed, all seeds of the job as one fleet; untrained encoders otherwise.
+
+    A recipe that diverges is kept as its error, which becomes the row of each arm that needs it.
+    """
+    seeds = [(rng.integer(study.seed, s, "initialisation"), rng.integer(study.seed, s, "order")) for s in unlabelled]
+    inputs = {role: next(iter(unlabelled.values()))[role].shape[1] for role in ROLES}
+    made: dict[tuple[int, tuple[str, ...]], Encoders | SimlabError] = {}
+    for method in {arm.recipe: arm for arm in arms}.values():
+        found: list[Encoders] | list[SimlabError]
+        if method.pretrained:
+            views = {role: np.stack([v[role] for v in unlabelled.values()]) for role in ROLES}
+            try:
+                found = pretrain.pretrain(views, method, settings, seeds)
+            except SimlabError as error:
+                found = [error] * len(seeds)
+        else:
+            found = pretrain.random_encoders(inputs, settings, [initial for initial, _ in seeds])
+        made.update({(seed, method.recipe): e for seed, e in zip(unlabelled, found, strict=True)})
+    return made
+
+
+class _Evaluation:
+    """Test cohorts of one seed, sampled once for each setting of the knobs that they depend on."""
+
+    def __init__(self, study: Study, seed: int) -> None:
+        self.study, self.seed = study, seed
+        self._cohorts: dict[tuple[Any, str], tuple[Views, Cohort]] = {}
+        self._limits: dict[Any, dict[str, Any]] = {}
+
+    def rows(self, spec: Any, arm: Method, fit: Fit) -> list[Row]:
+        """Every metric of one fitted arm on the test cohort and, where the target differs, the external one."""
+        domains = {"test": "source"}
+        if spec != spec.without_shift() or self.study.compare.cohort == "external":
+            domains["external"] = "external"
+        rows = []
+        for name, domain in domains.items():
+            views, cohort = self._cohort(spec, domain)
+            scores = fit.score(views)
+            task = self.study.compare.task
+            labels, risk = cohort.labels[task], cohort.risk[task]
+            best = self._limit(spec)["external" if domain == "external" else "internal"]
+            limit = best["full" if arm.streams == "all" else arm.streams]
+            base = {"cohort": name, "task": task, "n": len(cohort), "limit": limit, "status": "ok", "error": ""}
+            area, plain, check = weighted_auc(scores, risk), label_auc(scores, labels), leak(scores, labels, risk)
+            for metric, value, se in (
+                ("auc", area.value, area.se),
+                ("auc-label", plain.value, plain.se),
+                ("diag/leak-z", check.z, 1.0),
+            ):
+                rows.append(
+                    {
+                        **base,
+                        "metric": metric,
+                        "value": value,
+                        "se": se,
+                        "limit": None if metric.startswith("diag/") else limit,
+                    }
+                )
+        base = {
+            "cohort": "test",
+            "task": self.study.compare.task,
+            "n": rows[0]["n"],
+            "limit": None,
+            "status": "ok",
+            "error": "",
+        }
+        rows += [{**base, "metric": k, "value": v, "se": None} for k, v in fit.diagnostics.items() if math.isfinite(v)]
+        return rows
+
+    def _cohort(self, spec: Any, domain: str) -> tuple[Views, Cohort]:
+        stage = "external-data" if domain == "external" else "test-data"
+        depends = spec if domain == "external" else spec.without_shift()
+        key = (replace(depends, n_lab=2), domain)  # what these records depend on: never on the number of labels
+        if key not in self._cohorts:
+            if len(self._cohorts) >= 4:  # settings come in order; a few are enough, and memory stays flat
+                self._cohorts.pop(next(iter(self._cohorts)))
+            self._cohorts[key] = _views(self.study, spec, stage, self.study.train.n_test, self.seed, domain)
+        return self._cohorts[key]
+
+    def _limit(self, spec: Any) -> dict[str, Any]:
+        key = replace(spec, n_lab=2, map_seed=0)
+        if key not in self._limits:
+            self._limits[key] = exact_limits(spec)
+        return self._limits[key]

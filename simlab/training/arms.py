@@ -1,0 +1,86 @@
+"""The arms with encoders: frozen with a linear probe, fine-tuned, supervised from scratch.
+
+Linear encoders: fine-tuning with a penalty on the departure from the pretrained directions P is a convex problem, and
+is solved exactly instead of by steps. f(x) = a' P'x + b'x with penalty |a|^2 / tau^2 + |b|^2 is ridge regression on
+x' = (I + tau^2 P P')^(1/2) x (rulings, "Three boundaries"); tau and the penalty are tuned inside the labels. From
+scratch there is no P, and the same problem is ordinary ridge. MLP encoders are trained by the one loop (`finetune.py`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from simlab.evaluation.collapse import diagnostics
+from simlab.methods import Method
+from simlab.training import finetune, ridge
+from simlab.training.data import Bench, Fit, Views, columns
+from simlab.training.pretrain import ROLES, Encoders
+
+# 5 x 7 candidates, as many as a tuned supervised arm tries (`ridge.PENALTIES`); tau = 0 is no pretraining at all.
+TAUS = (0.0, 1.0, 2.0, 4.0, 8.0)
+FINETUNE_PENALTIES = np.logspace(-2, 1, 7)
+
+
+def frozen_probe(method: Method, bench: Bench) -> Fit:
+    """A ridge probe, penalty tuned, on the frozen representations of both views."""
+    encoders = Encoders("identity", {}) if method.encoder == "identity" else bench.encoders
+    shown = encoders.represent(bench.train.views)
+    line = ridge.fit(_side_by_side(shown), bench.train.y, bench.train.subjects)
+    return Fit(lambda views: line(_side_by_side(encoders.represent(views))), encoder_diagnostics(bench, encoders))
+
+
+def finetuned(method: Method, bench: Bench) -> Fit:
+    """The pretrained encoders, adapted to the labels together with the head."""
+    if bench.settings.encoder == "mlp":
+        return finetune.fit(method, bench)
+    basis = directions(bench.encoders)
+    best, best_tau = None, 0.0
+    x = columns(bench.train.views, "all")
+    for tau in TAUS:
+        line = ridge.fit(stretch(x, basis, tau), bench.train.y, bench.train.subjects, FINETUNE_PENALTIES)
+        if best is None or line.error < best.error:
+            best, best_tau = line, tau
+    assert best is not None
+    weights = stretch(best.weights[None], basis, best_tau)[0]  # back to the features: the stretch is symmetric
+    found = {**encoder_diagnostics(bench, bench.encoders), "diag/tau": best_tau, "diag/penalty": best.penalty}
+    return Fit(lambda views: columns(views, "all") @ weights, found)
+
+
+def supervised(method: Method, bench: Bench) -> Fit:
+    """From scratch on the labels alone, for all streams or one; tuned, or without any regularisation."""
+    if bench.settings.encoder == "mlp":
+        return finetune.fit(method, bench)
+    grid = ridge.PENALTIES if method.tuning == "cross-validated" else np.zeros(1)
+    line = ridge.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects, grid)
+    return Fit(lambda views: line(columns(views, method.streams)), {"diag/penalty": line.penalty})
+
+
+def directions(encoders: Encoders) -> Float[np.ndarray, "features rank"]:
+    """An orthonormal basis of what linear encoders read, both views' features side by side (block diagonal)."""
+    blocks = [encoders.parameters[f"{role}.0.weight"][0].cpu().double().numpy() for role in ROLES]
+    p = [len(b) for b in blocks]
+    full = np.zeros((sum(p), sum(b.shape[1] for b in blocks)))
+    full[: p[0], : blocks[0].shape[1]] = blocks[0]
+    full[p[0] :, blocks[0].shape[1] :] = blocks[1]
+    u, s, _ = np.linalg.svd(full, full_matrices=False)
+    return u[:, s > s.max() * 1e-6]
+
+
+def stretch(
+    x: Float[np.ndarray, "records features"], basis: Float[np.ndarray, "features rank"], tau: float
+) -> Float[np.ndarray, "records features"]:
+    """(I + tau^2 P P')^(1/2) applied to each row, P orthonormal."""
+    return x + (np.sqrt(1 + tau**2) - 1) * (x @ basis) @ basis.T
+
+
+def encoder_diagnostics(bench: Bench, encoders: Encoders) -> dict[str, float]:
+    """The collapse columns of each view on unlabelled records."""
+    if encoders.kind == "identity":
+        return {}
+    shown = encoders.represent({role: bench.pretraining[role][:2000] for role in ROLES})
+    return {k: v for role in ROLES for k, v in diagnostics(shown[role], role).items()}
+
+
+def _side_by_side(views: Views) -> Float[np.ndarray, "records features"]:
+    return np.concatenate([views[role] for role in ROLES], axis=1)

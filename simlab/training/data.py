@@ -1,0 +1,61 @@
+"""What a trainer is handed: the presented features of one cohort by role, labels where they exist, subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from simlab.errors import OutOfDomain
+from simlab.training.pretrain import Encoders, Settings
+
+Views = Mapping[str, Float[np.ndarray, "records _"]]
+Score = Callable[[Views], Float[np.ndarray, "records"]]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled records of an arm: features by role ("image", "clinical"), y in {0, 1}, subject of each record."""
+
+    views: Views
+    y: Float[np.ndarray, "records"]
+    subjects: np.ndarray
+
+    def __post_init__(self) -> None:
+        positives = int(np.sum(self.y == 1))
+        if not 2 <= positives <= len(self.y) - 2:
+            raise OutOfDomain(
+                f"{len(self.y)} labelled records hold {positives} positive; an arm needs at least two of "
+                "each class. Use more labels, or another prevalence."
+            )
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that an arm may use, for one seed: nothing of it comes from a test or external record.
+
+    `pretraining`: the unlabelled records' views; `encoders`: those of the arm's recipe, pretrained or at their random
+    initialisation; `seed`: of the arm's own draws (folds).
+    """
+
+    train: Labelled
+    pretraining: Views
+    encoders: Encoders
+    settings: Settings
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained arm: a score of any cohort's views (higher: more likely positive), and its diagnostics."""
+
+    score: Score
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+
+
+def columns(views: Views, streams: str) -> Float[np.ndarray, "records features"]:
+    """The features of the roles that an arm sees, side by side, float64."""
+    roles = ("image", "clinical") if streams == "all" else (streams,)
+    return np.concatenate([np.asarray(views[role], dtype=np.float64) for role in roles], axis=1)

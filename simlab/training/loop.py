@@ -1,0 +1,165 @@
+"""The one training loop. Pretraining, supervised training and fine-tuning all run here, as fleets.
+
+A job gives parameters (stacked over members), a batch for a step and a loss per member; the loop optimises, clips per
+member, reports, and saves so that `k` steps, a kill and a resume give the same bits as an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from simlab.errors import DamagedFile, SimlabError
+from simlab.models.fleet import Parameters
+
+FORMAT = 1
+Batch = object
+Report = Callable[[int, dict[str, float]], None]
+
+
+class Diverged(SimlabError):
+    """A member's loss became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW with a linear warm-up and a cosine decay; gradients are clipped by norm, for each member on its own."""
+
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warm_up: float = 0.05  # share of the steps
+    final: float = 0.0  # last learning rate as a share of the first
+    clip: float = 10.0
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate at `step` of `steps`."""
+        warm = max(1, round(self.warm_up * steps))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        progress = (step - warm) / max(1, steps - warm)
+        return self.learning_rate * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+@dataclass
+class Job:
+    """What to optimise. `state` holds tensors that change but are not optimised (an EMA target); it is saved too."""
+
+    parameters: Parameters
+    loss: Callable[[Parameters, Batch, int], tuple[Tensor, dict[str, Tensor]]]  # -> (members,), parts (members,)
+    batch: Callable[[int], Batch]
+    steps: int
+    optimiser: Optimiser = Optimiser()
+    after_step: Callable[[int], None] = lambda step: None
+    state: Parameters = field(default_factory=dict)
+    generators: Sequence[torch.Generator] = ()
+    name: str = "training"  # written into checkpoints; a checkpoint of another name is refused
+
+
+def train(
+    job: Job, report: Report | None = None, checkpoint: Path | None = None, every: int = 0
+) -> list[dict[str, list[float]]]:
+    """Run the job to its last step, in place; returns the curve: about fifty points, each a list over members.
+
+    With a `checkpoint` path the run resumes from it when it exists, and saves there each `every` steps and at the end.
+    Raises Diverged when a loss is not finite, DamagedFile for a checkpoint that cannot be read or is another job's.
+    """
+    leaves = [p.requires_grad_(True) for p in job.parameters.values()]
+    optimiser = torch.optim.AdamW(
+        leaves, lr=job.optimiser.learning_rate, weight_decay=job.optimiser.weight_decay, foreach=True
+    )
+    start, curve = _resume(job, optimiser, checkpoint)
+    stride = max(1, job.steps // 50)
+    for step in range(start, job.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = job.optimiser.rate(step, job.steps)
+        losses, parts = job.loss(job.parameters, job.batch(step), step)
+        optimiser.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        clip_members(leaves, job.optimiser.clip)
+        optimiser.step()
+        job.after_step(step)
+        if step % stride == 0 or step + 1 == job.steps:
+            curve.append(_point(job.name, step, losses, parts))
+            if report:
+                report(step + 1, {k: sum(v) / len(v) for k, v in curve[-1].items() if k != "step"})
+        if checkpoint and ((every and (step + 1) % every == 0) or step + 1 == job.steps):
+            _save(job, optimiser, checkpoint, step + 1, curve)
+    for p in leaves:
+        p.requires_grad_(False)
+    return curve
+
+
+@torch.no_grad()
+def clip_members(leaves: Sequence[Tensor], limit: float) -> None:
+    """Scale each member's gradient to at most this norm (over all its parameters), whatever the other members do."""
+    gradients = [p.grad for p in leaves if p.grad is not None]
+    squares = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0)
+    scale = (limit / squares.sqrt().clamp_min(1e-12)).clamp_max(1.0)
+    for g in gradients:
+        g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
+
+
+def _point(name: str, step: int, losses: Tensor, parts: dict[str, Tensor]) -> dict[str, list[float]]:
+    if not torch.isfinite(losses).all():
+        raise Diverged(f"{name} diverged at step {step}: the loss is {losses.tolist()}; lower train.learning_rate.")
+    return {"step": [float(step)], "loss": losses.tolist(), **{k: v.tolist() for k, v in parts.items()}}
+
+
+def _save(
+    job: Job, optimiser: torch.optim.Optimizer, path: Path, step: int, curve: list[dict[str, list[float]]]
+) -> None:
+    content = {
+        "format": FORMAT,
+        "name": job.name,
+        "step": step,
+        "steps": job.steps,
+        "curve": curve,
+        "parameters": {k: v.detach() for k, v in job.parameters.items()},
+        "state": dict(job.state),
+        "optimiser": optimiser.state_dict(),
+        "generators": [g.get_state() for g in job.generators],
+    }
+    aside = path.with_name(path.name + ".part")
+    with aside.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _resume(job: Job, optimiser: torch.optim.Optimizer, path: Path | None) -> tuple[int, list[dict[str, list[float]]]]:
+    if path is None or not path.exists():
+        return 0, []
+    try:
+        saved = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise DamagedFile(
+            f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again."
+        ) from error
+    shapes = {k: tuple(v.shape) for k, v in job.parameters.items()}
+    if (
+        not isinstance(saved, dict)
+        or saved.get("format") != FORMAT
+        or saved.get("name") != job.name
+        or saved.get("steps") != job.steps
+        or {k: tuple(v.shape) for k, v in saved["parameters"].items()} != shapes
+    ):
+        raise DamagedFile(
+            f"checkpoint {path} belongs to another run than {job.name} of {job.steps} steps; delete or move it."
+        )
+    with torch.no_grad():
+        for current, stored in ((job.parameters, saved["parameters"]), (job.state, saved["state"])):
+            for key, value in current.items():
+                value.copy_(stored[key])
+    optimiser.load_state_dict(saved["optimiser"])
+    for generator, value in zip(job.generators, saved["generators"], strict=True):
+        generator.set_state(value)
+    return saved["step"], saved["curve"]
