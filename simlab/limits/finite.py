@@ -40,9 +40,15 @@ class Method:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where first|second change places: `n` is the largest such number of labels (None: never), `reading` says more."""
+    """Where first|second change places: `n` is the largest such number of labels (None: never), `reading` says more.
+
+    `below` and `above` name who is ahead on either side (None: level, or not defined); without a crossing both are the
+    one who is ahead throughout.
+    """
 
     n: float | None
+    below: str | None
+    above: str | None
     reading: str
 
 
@@ -202,7 +208,7 @@ def crossovers(predictions: dict[str, Method | None], reason: str | None = None)
     for first, second in PAIRS:
         one, two = predictions[first], predictions[second]
         if one is None or two is None:
-            out[f"{first}|{second}"] = Crossing(None, f"not defined: {reason}")
+            out[f"{first}|{second}"] = Crossing(None, None, None, f"not defined: {reason}")
         else:
             out[f"{first}|{second}"] = _crossing(first, one, second, two)
     return out
@@ -219,17 +225,18 @@ def _crossing(first: str, one: Method, second: str, two: Method) -> Crossing:
     sign = np.where(np.abs(gap) <= LEVEL, 0, np.sign(gap)).astype(int)
     seen = np.flatnonzero(sign)
     if len(seen) == 0:
-        return Crossing(None, f"{first} and {second} are level at every n")
+        return Crossing(None, None, None, f"{first} and {second} are level at every n")
     changes = [i for i in range(len(seen) - 1) if sign[seen[i]] != sign[seen[i + 1]]]
     ahead = {1: first, -1: second}
     if not changes:
-        level = "" if len(seen) == len(sign) else " or level"
-        return Crossing(None, f"{ahead[int(sign[seen[0]])]} is ahead{level} at every n")
+        level, name = "" if len(seen) == len(sign) else " or level", ahead[int(sign[seen[0]])]
+        return Crossing(None, name, name, f"{name} is ahead{level} at every n")
     low, high = seen[changes[-1]], seen[changes[-1] + 1]
     n = _root(lambda x: float((one.curve(np.array([x])) - two.curve(np.array([x])))[0]), float(grid[low]),
               float(grid[high]))
-    earlier = "" if len(changes) == 1 else f"; another {len(changes) - 1} change(s) of place at smaller n"
-    return Crossing(n, f"{ahead[int(sign[low])]} is ahead just below, {ahead[int(sign[high])]} above{earlier}")
+    below, above = ahead[int(sign[low])], ahead[int(sign[high])]
+    earlier = "" if len(changes) == 1 else f"; at smaller n they change places {len(changes) - 1} more time(s)"
+    return Crossing(n, below, above, f"{below} is ahead just below, {above} above{earlier}")
 
 
 def _root(f: Callable[[float], float], low: float, high: float) -> float:

@@ -84,7 +84,7 @@ def moments(spec: GaussianSpec, domain: str = "source") -> Moments:
     mean_l = float(shift * sum(slopes))
     var_l = float(1 + (scale**2 - 1) * sum(s**2 for s in slopes))
     threshold = float(ndtri(1 - spec.prevalence))
-    law = float(ndtr((mean_l - threshold) / np.sqrt(var_l)))
+    law = spec.prevalence if (mean_l, var_l) == (0.0, 1.0) else float(ndtr((mean_l - threshold) / np.sqrt(var_l)))
     prevalence = law
     if outside and spec.prevalence_e is not None:
         prevalence = spec.prevalence_e

@@ -1,0 +1,61 @@
+"""Named choices of knobs for the Gaussian-liability world, as data. Imports no array module.
+
+The three `li2025-*` presets are worlds whose limits come near the AUCs reported for a lung-nodule study with images and
+health records (arXiv 2509.15470): imaging alone about .73, both views about .91. They differ in where the label's
+signal lies, which is what the study leaves open. They were calibrated on exact *limits*; cohort sizes are free. The
+target is the source until a shift is set (kappa_e for the shared preset, delta_v_e for the independent one).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simlab.environments.knobs import GaussianSpec, find, spec
+from simlab.errors import unknown
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named choice of knobs (by symbol) and what it stands for. Knobs that it does not name take their defaults."""
+
+    name: str
+    knobs: dict[str, float]
+    meaning: str
+
+
+_LI2025 = {"prevalence": 0.4, "rel_cc": 0.9, "rel_u": 0.8, "rel_v": 0.9, "h2": 0.85, "rel_ci": 0.35}
+
+PRESETS: tuple[Preset, ...] = (
+    Preset("default", {}, "every knob at its default: the label drawn equally from shared, image and clinical causes"),
+    Preset("li2025-shared",
+           {"prevalence": 0.4, "h2": 0.8, "w_c": 0.9, "w_u": 0.05, "w_v": 0.05, "rel_ci": 0.3, "rel_cc": 0.93,
+            "rel_u": 0.8, "rel_v": 0.9, "d_ni": 60, "d_nc": 60},
+           "nearly all signal is shared, but the image reads it poorly; the reversal comes from proxy decoupling"),
+    Preset("li2025-mixed", {**_LI2025, "w_c": 0.6, "w_u": 0.1, "w_v": 0.3},
+           "most signal is shared, some is the clinical record's own"),
+    Preset("li2025-independent", {**_LI2025, "w_c": 0.05, "w_u": 0.3, "w_v": 0.65},
+           "image and record carry separate signal; cross-modal prediction has next to nothing to learn"),
+)
+
+
+def preset(name: str) -> Preset:
+    """The preset of this name. Raises UnknownName with the nearest names."""
+    for one in PRESETS:
+        if one.name == name:
+            return one
+    raise unknown("preset", name, [p.name for p in PRESETS], "python -m simlab.limits --list shows all.")
+
+
+def from_preset(name: str, /, **knobs: object) -> GaussianSpec:
+    """The specification of a preset, with knobs (by name or symbol) that override it.
+
+    A weight that is given displaces those of the preset: the weights that are not given share what it leaves, as ever.
+    Raises UnknownName and OutOfDomain as `spec` does.
+    """
+    given = {find(key).symbol: value for key, value in knobs.items()}
+    if len(given) < len(knobs):
+        return spec(knobs)  # a knob given by name and by symbol: refused there, with its line
+    base = dict(preset(name).knobs)
+    if given.keys() & {"w_c", "w_u", "w_v"}:
+        base = {key: value for key, value in base.items() if key not in ("w_c", "w_u", "w_v")}
+    return spec({**base, **given})

@@ -1,0 +1,93 @@
+"""`python -m simlab.limits`: the exact best-possible answers of a Gaussian-liability world, as a table or as JSON.
+
+Bad input is one line on stderr and exit status 2. Array modules are imported only once there is something to compute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import NoReturn
+
+from simlab.environments.knobs import find, parse
+from simlab.environments.presets import from_preset
+from simlab.errors import OutOfDomain, SimlabError, command
+
+_PROG = "python -m simlab.limits"
+_EXAMPLE = f"""examples:
+  {_PROG} --set w_c=0.6 --set kappa_e=0.4 --n-labelled 100,300,1000
+  {_PROG} --preset li2025-shared --set kappa_e=0.56 --json
+  {_PROG} --list
+
+docs/theory.md has the formulas and the meaning of every key."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, like all of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SimlabError(f"{message} ({_PROG} --help shows the usage).")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=_PROG, description="Exact best-possible AUCs of a Gaussian-liability world: of both views,\n"
+                     "of one, of what a cross-modal pretrainer keeps; inside, outside, with n labels.",
+                     epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", metavar="NAME", help="start from a named world (--list shows them)")
+    parser.add_argument("--set", metavar="KNOB=VALUE", action="append", default=[], dest="settings",
+                        help="set a knob, by name or symbol; may be repeated")
+    parser.add_argument("--n-labelled", metavar="N,N,...", default="", help="label counts to predict AUCs for (default: the knob n_lab)")
+    parser.add_argument("--k", metavar="K", help="canonical pairs that cross_modal keeps (default: d_c)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--list", action="store_true", help="list knobs (symbol, name, default, domain) and presets")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status. Raises SimlabError (a subclass) for bad input."""
+    args = _parser().parse_args(argv)
+    if args.list:
+        from simlab.limits import table
+        print(table.knobs())
+        return 0
+    knobs = _settings(args.settings)
+    counts, k = _whole_numbers(args.n_labelled, "--n-labelled"), _whole_numbers(args.k or "", "--k")
+    if args.k is not None and len(k) != 1:
+        raise OutOfDomain(f"--k takes one whole number, not {args.k!r}.")
+    spec = from_preset(args.preset or "default", **knobs)
+    from simlab.limits import table
+    from simlab.limits.report import limits
+    result = limits(spec, k[0] if k else None, counts or [spec.n_lab])
+    if args.json:
+        print(json.dumps(result, allow_nan=False, indent=2))
+    else:
+        print(table.render(result, table.title(knobs, args.preset)))
+    return 0
+
+
+def _settings(pairs: list[str]) -> dict[str, float | int | str]:
+    """The knobs that --set names, by symbol. Raises UnknownName and OutOfDomain."""
+    knobs: dict[str, float | int | str] = {}
+    for pair in pairs:
+        key, equals, text = (part.strip() for part in pair.partition("="))
+        if not equals or not key or not text:
+            raise OutOfDomain(f"--set takes KNOB=VALUE, for example --set w_c=0.6, not {pair!r}.")
+        knob = find(key)
+        if knob.symbol in knobs:
+            raise OutOfDomain(f"--set names knob {knob.symbol} ({knob.name}) twice; give it once.")
+        knobs[knob.symbol] = parse(knob, text)
+    return knobs
+
+
+def _whole_numbers(text: str, option: str) -> list[int]:
+    """Whole numbers separated by commas. Raises OutOfDomain."""
+    try:
+        return [int(part) for part in text.split(",")] if text.strip() else []
+    except ValueError:
+        raise OutOfDomain(f"{option} takes whole numbers separated by commas, for example 100,300,1000, "
+                          f"not {text!r}.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -1,0 +1,110 @@
+"""`limits`: every exact answer about one world, as one object of plain numbers that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from simlab.environments.knobs import GaussianSpec
+from simlab.errors import OutOfDomain
+from simlab.limits import finite, readouts
+from simlab.limits.gaussian import Moments, moments
+from simlab.limits.oracles import VIEWS, Oracle, cross_modal_own, decompose, span_oracle, view_oracle
+from simlab.limits.subspace import Span, cca, cross_prediction, pca, pca_joint
+
+PLACES = ("internal", "external", "source_bayes_external")
+MOST_FEATURES = 4096  # dense linear algebra above this takes minutes and gigabytes
+SPANS: dict[str, Callable[[Moments, int], Span]] = {
+    "pca": pca, "pca_joint": pca_joint, "cross_prediction": cross_prediction}
+
+
+def limits(spec: GaussianSpec, k: int | None = None, n_labelled: Sequence[int] = ()) -> dict[str, object]:
+    """All limits of a world; docs/theory.md, 8, says what each key means. Numbers are AUCs unless the key says else.
+
+    `k` is the number of canonical pairs that `cross_modal` keeps (default: d_c, which is oracle knowledge; no trained
+    arm is told it). `n_labelled` are the label counts of `finite`. Pure: no file, no global state, the same numbers
+    every time. Raises OutOfDomain for k outside 1..min(features of a view), for a label count below 2, for k without
+    meaning, and for more than 4096 features.
+    """
+    k = spec.d_c if k is None else k
+    counts = _counts(n_labelled)
+    _check(spec, k)
+    source, target = moments(spec, "source"), moments(spec, "external")
+    oracles = {view: view_oracle(source, target, view) for view in VIEWS}
+    oracles["cross_modal"] = span_oracle(source, target, cca(source, k))
+    spans = {name: span_oracle(source, target, span(source, k)) for name, span in SPANS.items()}
+    out: dict[str, object] = {place: {name: getattr(o, place) for name, o in oracles.items()} for place in PLACES}
+    out["external"]["cross_modal_own"] = cross_modal_own(target, k)  # type: ignore[index]
+    out |= _finite(spec, source, k, counts)
+    out |= {
+        "canonical_correlations": readouts.canonical_correlations(source),
+        "canonical_correlations_external": readouts.canonical_correlations(target),
+        "standard_error": oracles["cross_modal"].standard_error,
+        "cross_modal_range": _ranges(oracles["cross_modal"]),
+        **{name: _span_entry(oracle) for name, oracle in spans.items()},
+        "decomposition": {name: {key: value for key, value in asdict(
+            decompose(o.internal, o.external, o.source_bayes_external)).items() if key != "learning"}
+            for name, o in oracles.items()},
+        "prevalence": source.prevalence,
+        "prevalence_external": target.prevalence,
+        "domain_auc": {view: readouts.domain_auc(source, target, view) for view in VIEWS},
+        "jeffreys": {view: readouts.jeffreys(source, target, view) for view in VIEWS},
+        "mutual_information": readouts.informations(source),
+        "k": k,
+        "notes": _notes(spec, target),
+        "spec": asdict(spec),
+    }
+    return out
+
+
+def _counts(n_labelled: Sequence[int]) -> tuple[int, ...]:
+    for n in n_labelled:
+        if n != int(n) or not 2 <= n <= 10_000_000:
+            raise OutOfDomain(f"n_labelled = {n} is outside its domain: whole numbers in [2, 1e+07].")
+    return tuple(int(n) for n in n_labelled)
+
+
+def _check(spec: GaussianSpec, k: int) -> None:
+    most = min(spec.p_image, spec.p_clinical)
+    if not 1 <= k <= most:
+        raise OutOfDomain(f"k = {k} is outside its domain: whole numbers in [1, {most}] (the smaller view's features).")
+    if spec.p_image + spec.p_clinical > MOST_FEATURES:
+        raise OutOfDomain(f"the views have {spec.p_image + spec.p_clinical} features; limits are computed for up to "
+                          f"{MOST_FEATURES} (lower d_ni and d_nc).")
+
+
+def _finite(spec: GaussianSpec, source: Moments, k: int, counts: tuple[int, ...]) -> dict[str, object]:
+    """The keys `finite`, `crossover_n` and `crossover_reading`."""
+    predictions = finite.methods(spec, source, k)
+    crossings = finite.crossovers(predictions, finite.untuned_reason(spec))
+    return {
+        "finite": {"n_labelled": list(counts), **finite.predict(predictions, counts)},
+        "crossover_n": {pair: None if c.n is None else round(c.n) for pair, c in crossings.items()},
+        "crossover_reading": {pair: c.reading for pair, c in crossings.items()},
+    }
+
+
+def _ranges(oracle: Oracle) -> dict[str, list[float]]:
+    return {place: list(pair) for place, pair in zip(PLACES, oracle.ranges, strict=True)}
+
+
+def _span_entry(oracle: Oracle) -> dict[str, object]:
+    return {**{place: getattr(oracle, place) for place in PLACES}, "range": _ranges(oracle),
+            "standard_error": oracle.standard_error}
+
+
+def _notes(spec: GaussianSpec, target: Moments) -> list[str]:
+    """What a reader must know about these numbers that the numbers do not say."""
+    notes = []
+    reason = finite.untuned_reason(spec)
+    if reason:
+        notes.append(f"supervised_tuned and cross_modal_finetuned are null: {reason}")
+    if spec.map == "mlp":
+        notes.append("an MLP map moves no limit of all features or one view; cross_modal, pca, cross_prediction and "
+                     "finite describe linear learners that are given the measured coordinates")
+    elif spec.map == "linear" and spec.condition > 1:
+        notes.append("pca and cross_prediction hold in measured coordinates, before the map of condition number "
+                     f"{spec.condition:g} stretches them")
+    if target.prevalence != target.prevalence_law:
+        notes.append("classes are resampled in the target: its AUCs are those without it; jeffreys leaves it out")
+    return notes
