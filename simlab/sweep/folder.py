@@ -1,0 +1,135 @@
+"""The folder of one study's run: its frozen study, shards, lock and log. Imports no array module.
+
+    DIR/study.toml        the resolved study, frozen at the first run
+    DIR/shards/           job-00000.parquet ..., one a job; *.damaged: set aside, computed again
+    DIR/journal.log       the cells as Optuna trials (a view: results never live only there)
+    DIR/results.parquet   the table; manifest.json: how it came about; verdicts.csv, boundary.csv
+    DIR/map.png, map.pdf  the map;   run.log: what happened, the workers' output included
+    DIR/lock              held by the driver that works here
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from simlab.errors import InvalidStudy, SimlabError
+from simlab.sweep.plan import Job
+from simlab.sweep.schema import Study, difference, dump
+
+
+class Folder:
+    """Where a study's run lies. Making one touches nothing on disk."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __getattr__(self, name: str) -> Path:
+        files = {"shards": "shards", "journal": "journal.log", "table": "results.parquet", "manifest": "manifest.json",
+                 "verdicts": "verdicts.csv", "boundary": "boundary.csv", "png": "map.png", "pdf": "map.pdf",
+                 "frozen": "study.toml", "runlog": "run.log"}
+        if name not in files:
+            raise AttributeError(name)
+        return self.path / files[name]
+
+    def shard(self, job: Job) -> Path:
+        return self.shards / f"job-{job.index:05d}.parquet"
+
+    def finished(self) -> set[int]:
+        """Indices of the jobs that have a shard (not opened: a damaged one is noticed when it is read)."""
+        names = (re.fullmatch(r"job-(\d+)\.parquet", path.name) for path in self.shards.glob("job-*.parquet"))
+        return {int(match[1]) for match in names if match}
+
+    def make(self) -> None:
+        """Create the folder. Raises SimlabError when that is impossible."""
+        try:
+            self.shards.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SimlabError(f"cannot make the folder {self.path}: {error.strerror}; give another --out.") from error
+        for left in [*self.shards.glob("*.tmp"), *self.path.glob("*.tmp")]:
+            left.unlink(missing_ok=True)  # half-written by a run that was killed
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder's lock; a dead driver's is taken over. Raises SimlabError when a living one holds it."""
+        with (self.path / "lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go when its holder dies
+            except OSError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                text = f"{self.path} is in use by {holder}; wait for it, or give --out another folder."
+                raise SimlabError(text) from None
+            file.seek(0)
+            file.truncate()
+            file.write(f"process {os.getpid()}")
+            file.flush()
+            yield
+
+    def freeze(self, study: Study) -> None:
+        """Write the resolved study at the first run; later, refuse a study that differs, by the field."""
+        if self.frozen.exists():
+            changed = difference(self.read_frozen(), study)
+            if changed:
+                raise InvalidStudy(f"{self.path} holds results of a different study ({changed}); give --out another "
+                                   f"folder, or delete {self.path} to start afresh.")
+            return
+        if self.finished():
+            raise InvalidStudy(f"{self.path} holds shards but no study.toml that says what they are; give --out "
+                               "another folder.")
+        write_text(self.frozen, dump(study))
+
+    def check_frozen(self, study: Study) -> None:
+        """Refuse a folder that holds another study, or none, without writing anything."""
+        if not self.frozen.exists():
+            raise SimlabError(f"{self.path} holds no results of study {study.name}; run it first.")
+        self.freeze(study)
+
+    def read_frozen(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.frozen.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InvalidStudy(f"{self.frozen} cannot be read ({type(error).__name__}); give --out another folder, or "
+                               f"delete {self.path} to start afresh.") from None
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest, or an empty one where there is none that can be read."""
+        try:
+            content = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a damaged file out of the way, keeping it; returns where it lies now."""
+        aside = path.with_name(path.name + ".damaged")
+        path.replace(aside)
+        return aside
+
+    def note(self, text: str) -> None:
+        """Add a line with the time to run.log."""
+        with self.runlog.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside, sync, and move it into place."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def disk_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,76 @@
+"""`manifest.json`: how a table came about (never in the table, so that tables stay comparable bit for bit)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import simlab
+from simlab.sweep import plan
+from simlab.sweep.folder import Folder, write_text
+from simlab.sweep.schema import Study, resolved
+
+PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "pyarrow", "pandas", "optuna", "matplotlib")
+
+
+def start(folder: Folder, study: Study, device: str, threads: int, workers: int, started: str) -> dict[str, Any]:
+    """The manifest as a run begins, the earlier runs on this folder kept in `runs`."""
+    return {
+        "study": resolved(study),
+        "cells": plan.n_cells(study),
+        "device": device,
+        "threads": threads,
+        "runs": [*folder.read_manifest().get("runs", []), {"started": started, "workers": workers, **environment()}],
+    }
+
+
+def finish(manifest: dict[str, Any], **facts: Any) -> dict[str, Any]:
+    """The manifest with facts of the run that just ended (seconds, jobs, trainings, ...)."""
+    *earlier, run = manifest["runs"]
+    return {**manifest, "runs": [*earlier, {**run, **facts}]}
+
+
+def write(folder: Folder, manifest: dict[str, Any]) -> None:
+    write_text(folder.manifest, json.dumps(manifest, indent=1) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and source commit."""
+    versions = {"simlab": simlab.__version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "system": f"{platform.system()} {platform.machine()}", "cpu": _cpu(),
+            "cores": os.cpu_count(), **_commit()}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of the source tree and whether it has changes; empty for an installed package."""
+    root = Path(simlab.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return {}
+    try:
+        def git(*words: str) -> str:
+            return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True,
+                                  timeout=10).stdout.strip()
+
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(changes)}
+    except (OSError, subprocess.SubprocessError):
+        return {}

@@ -1,0 +1,87 @@
+"""The map as plain text: fixed width, no colour, readable in a terminal, a log or an e-mail."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from simlab.sweep.atlas import Atlas, Panel
+from simlab.sweep.layout import Layout, show
+from simlab.sweep.schema import Value
+from simlab.sweep.theory import Line
+from simlab.sweep.verdicts import Crossing
+
+WORDS = {"helps": "helps", "hurts": "hurts", "equivalent": "equiv", "undecided": "?"}
+LEGEND = (
+    "helps, hurts: the 95 % interval of the paired difference lies beyond the margin; equiv: inside it;",
+    "?: undecided.  |: where theory puts the change of sign.",
+)
+
+
+def text(atlas: Atlas) -> str:
+    """All maps, the primary contrast first, then the legend."""
+    blocks = [_panel(atlas, panel) for panel in atlas.panels]
+    return "\n\n".join([*blocks, "\n".join(LEGEND)]) + "\n"
+
+
+def _panel(atlas: Atlas, panel: Panel) -> str:
+    study, place = atlas.study, atlas.layout
+    first, second = panel.contrast
+    at = "".join(f", {name} = {show(value)}" for name, value in panel.slice.at.items())
+    title = (f"Does {first} beat {second}?  {study.metric} in cohort '{study.compare.cohort}'{at}, "
+             f"{study.n_seeds} seeds, margin {study.compare.rope:g}")
+    heads = [show(value) for value in place.column_values]
+    width = max(7, *(len(head) + 2 for head in heads))
+    name = place.rows.name if place.rows else ""
+    left = max(len(name), *(len(show(value)) for value in place.row_values)) + 2
+    grid = width * len(heads) + 2
+    lines = [title, "", " " * left + place.columns.name.rjust(grid) + f"  changes sign at {place.columns.name}:",
+             name.rjust(left) + "".join(head.rjust(width) for head in heads) + "    " + "measured (95 %)".ljust(23)
+             + "theory"]
+    order = reversed(range(len(panel.rows))) if len(panel.rows) > 1 else range(1)
+    for r in order:
+        row = panel.rows[r]
+        cells = [WORDS[v.verdict] for v in row.verdicts]
+        places = place.column_values
+        marked = _marked(cells, width, mark_at(row.predicted, places))
+        lines.append((show(place.row_values[r]).rjust(left) + marked.ljust(grid + 2) + "  "
+                      + _measured(row.measured, place).ljust(23) + _predicted(row.predicted)).rstrip())
+    counts = Counter(panel.words)
+    lines += ["", "  ".join(f"{word} {counts[word]}" for word in WORDS) + f"  (of {len(panel.words)} cells)"]
+    return "\n".join(lines)
+
+
+def mark_at(line: Line | None, columns: tuple[Value, ...]) -> int | None:
+    """Before which column the predicted boundary lies (1 .. last), or None."""
+    if line is None or line.at is None:
+        return None
+    return sum(1 for value in columns if not isinstance(value, str) and value <= line.at)
+
+
+def _marked(cells: list[str], width: int, mark: int | None) -> str:
+    shown = (" |" + cell.rjust(width - 2) if i == mark else cell.rjust(width) for i, cell in enumerate(cells))
+    return "".join(shown)
+
+
+def _measured(found: Crossing | None, place: Layout) -> str:
+    if found is None:
+        return "-"
+    if found.at is None:
+        return f"none: {found.side}"
+    low = f"<{show(place.column_values[0])}" if math.isinf(found.low) else rounded(found.low)
+    high = f">{show(place.column_values[-1])}" if math.isinf(found.high) else rounded(found.high)
+    return f"{rounded(found.at)} ({low} to {high})"
+
+
+def _predicted(line: Line | None) -> str:
+    if line is None or (line.at is None and not line.side):
+        return "no closed form"
+    return rounded(line.at) if line.at is not None else f"none: {line.side}"
+
+
+def rounded(value: float) -> str:
+    """Three significant digits, as people write them: 132, 0.56, 4580."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{round(value, digits):.{digits}f}" if digits else f"{float(f'{value:.3g}'):.0f}"
