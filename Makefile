@@ -50,14 +50,14 @@ lint: $(READY)
 # touched (a fresh checkout of the same content) installs nothing.
 $(VENV)/.simlab-ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "simlab needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "simlab needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." >&2; \
 	  echo "Name another, for example: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12" >&2; exit 2; }
 	@if cat pyproject.toml constraints.txt | cmp -s - $@ && $(RUN) -c 'import simlab' 2>/dev/null; then touch $@; else \
 	  set -e; rm -f $@; \
 	  if ! $(RUN) -m pip --version >/dev/null 2>&1; then \
 	    echo "simlab: making an environment in $(VENV)"; $(PYTHON) -m venv $(VENV); fi; \
 	  echo "simlab: installing the tested versions into $(VENV) (a few minutes, once)"; \
-	  $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
+	  $(RUN) -m pip install -qq --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
 	  cat pyproject.toml constraints.txt > $@.part; mv $@.part $@; echo "simlab: ready"; fi
 
 clean:
