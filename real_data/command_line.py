@@ -1,0 +1,68 @@
+"""What every `prepare` command shares: its arguments, its checks before the work, and how it prints the outcome."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simlab.errors import InvalidData, MissingExtra, SimlabError
+
+if TYPE_CHECKING:
+    from real_data.account import Account
+    from simlab.cohort import Cohort
+
+# 1.36 inflates a whole compressed table before it reads a row of it; 1.38 streams.
+OLDEST_POLARS = (1, 38)
+
+
+def parser(prog: str, description: str, folder: str) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The command's parser and that of its `prepare`, to which an adapter adds its own options."""
+    command = argparse.ArgumentParser(prog=prog, description=description)
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    prepare = actions.add_parser("prepare", help="turn the files of DIR into one .cohort file", description=description)
+    prepare.add_argument("folder", metavar="DIR", type=Path, help=folder)
+    prepare.add_argument("--out", metavar="FILE", type=Path, required=True, help="the .cohort file to write")
+    prepare.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    prepare.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    return command, prepare
+
+
+def run(args: argparse.Namespace, build: Callable[[Account, Callable[[str], None]], Cohort]) -> int:
+    """Check what can be checked beforehand, build, save, print. Nothing is written when anything is refused."""
+    from real_data.account import Account, as_text, summary
+    from simlab.cohort import save
+
+    if args.out.is_dir():
+        raise SimlabError(f"--out {args.out} is a folder: name the file to write, such as {args.out / 'data.cohort'}")
+    if not args.folder.is_dir():
+        what = "is a file, not a folder" if args.folder.exists() else "does not exist"
+        raise InvalidData(f"{args.folder} {what}: name the folder that holds the tables")
+    need_polars()
+    say = (lambda _: None) if args.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+    account = Account()
+    cohort = build(account, say)
+    save(cohort, args.out)
+    print(json.dumps(summary(cohort, account)) if args.json else as_text(cohort, account))
+    if not args.json:
+        print(f"\nwritten: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def need_polars() -> None:
+    """Raise MissingExtra unless a polars that streams compressed tables is there."""
+    if importlib.util.find_spec("polars") is None:
+        raise MissingExtra("reading real data needs polars: pip install 'simlab[real]'")
+    import polars
+
+    found = tuple(int(part) for part in polars.__version__.split(".")[:2])
+    if found < OLDEST_POLARS:
+        oldest = ".".join(map(str, OLDEST_POLARS))
+        raise MissingExtra(
+            f"polars {polars.__version__} would inflate whole tables; {oldest} or newer is needed: "
+            f"pip install 'polars>={oldest},<3'"
+        )
