@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from simlab.cohort import Cohort
 
 
+MANY = 4  # items of one table that share a reason are told in one line
+
+
 @dataclass
 class Account:
     """Filled while data are read; printed as tables or as one JSON object, and kept in the cohort's provenance."""
@@ -59,11 +62,24 @@ def as_text(cohort: Cohort, account: Account) -> str:
         lines.append(f"  {name}: {len(s.channels)} channels, {s.visits} visits at most, {share:.0%} observed")
     lines += ["", "attrition", *_table([[r["step"], r["n"], r["positives"]] for r in account.attrition])]
     if account.dropped:
-        rows = [[r["table"], r["item"], r["reason"], r["n"]] for r in account.dropped]
-        lines += ["", "dropped rows", *_table([["table", "item", "reason", "n"], *rows])]
+        head = ["table", "item", "reason", "n"]
+        lines += ["", "dropped rows (item by item with --json)", *_table([head, *_merged(account)])]
     else:
         lines += ["", "no rows were dropped"]
     return "\n".join(lines)
+
+
+def _merged(account: Account) -> list[list[object]]:
+    """Dropped rows for a person: one line for a reason that many items of a table share."""
+    groups: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for (table, item, reason), n in sorted(account.counts.items()):
+        groups.setdefault((table, reason), []).append((item, n))
+    rows = []
+    for (table, reason), found in groups.items():
+        if len(found) >= MANY:
+            found = [(f"{len(found)} items", sum(n for _, n in found))]
+        rows += [[table, item, reason, n] for item, n in found]
+    return rows
 
 
 def _table(rows: list[list[object]]) -> list[str]:

@@ -16,7 +16,7 @@ DESCRIPTION = (
 
 def main(argv: list[str] | None = None) -> int:
     top, prepare = parser("python -m real_data.hourly", DESCRIPTION, "folder of dyn, sta and outc .parquet")
-    prepare.add_argument("--outcome", metavar="FILE", type=Path, help="another outcome table (default: DIR/outc.parquet)")
+    prepare.add_argument("--outcome", metavar="FILE", type=Path, help="outcome table (default: DIR/outc.parquet)")
     prepare.add_argument("--task", metavar="NAME", help="the task's name (default: the folder's)")
     prepare.add_argument("--cutoff", metavar="HOURS", type=float, help="hours of input (default: 24, one label a stay)")
     prepare.add_argument("--at", metavar="HOUR", type=int, help="hourly labels: take the one at this hour, one a stay")

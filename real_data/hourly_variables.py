@@ -1,8 +1,8 @@
 """The variables of harmonised hourly tables: which modality each belongs to, its unit and its plausible range.
 
 Names and units follow the YAIB form of these tables. Ranges are inclusive and wide: they catch typing errors and
-disconnected sensors (a heart rate of 0, a saturation of 12 %), never a very sick patient. A value outside is taken as not measured
-and counted.
+disconnected sensors (a heart rate of 0, a saturation of 12 %), never a very sick patient. A value outside is taken as
+not measured, and counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Splits by subject that never change: a subject's side follows from its id and the seed, not from who else is there."""
+"""Splits by subject that never change: a subject's side follows from its id and the seed, not from who else is in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def by_subject(subject: np.ndarray, fractions: Mapping[str, float] = FRACTIONS, 
     if abs(sum(fractions.values()) - 1) > 1e-9:
         raise ValueError(f"fractions sum to {sum(fractions.values()):g}, not 1")
     names, edges = list(fractions), np.cumsum(list(fractions.values()))
-    sides = {s: names[min(int(np.searchsorted(edges, share(s, seed), "right")), len(names) - 1)] for s in set(subject.tolist())}
+    last = len(names) - 1
+    sides = {
+        s: names[min(int(np.searchsorted(edges, share(s, seed), "right")), last)] for s in set(subject.tolist())
+    }
     return np.array([sides[s] for s in subject.tolist()], dtype=f"U{max(map(len, names))}")
 
 

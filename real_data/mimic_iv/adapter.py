@@ -1,0 +1,129 @@
+"""The cohort of a MIMIC-IV folder: state, action and static streams by the hour, in-hospital death as the task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from real_data import splits
+from real_data.account import Account
+from real_data.mimic_iv import actions, binning, layout, stays
+from real_data.mimic_iv.stays import Rules
+from real_data.mimic_iv.variables import ACTIONS, STATE, STATIC
+from simlab.cohort import Cohort, Stream, Task
+from simlab.errors import InvalidData
+
+TASK = "hospital-mortality"
+HASHED = 100_000_000  # bytes up to which a source file's sha256 is recorded
+RELEASES = {100: "demo 2.2", 299_712: "2.2", 364_627: "3.1"}  # by number of patients
+
+
+def prepare(folder: Path, rules: Rules, account: Account, say: Callable[[str], None]) -> Cohort:
+    """The cohort of a folder under these rules. Raises InvalidData naming the table or column that is wrong.
+
+    Hour h of a stay is [h, h + 1) since its in-time, and its time is h + 1, when all of it is known. Axis 1 has
+    rules.max_hours visits at most; a stay's length is its last hour, by out-time or death.
+    """
+    found = layout.find(folder)
+    say(f"MIMIC-IV tables in {found.root}")
+    everyone = stays.read(found, account)
+    kept = stays.select(everyone, rules, account)
+    if not kept.height:
+        raise InvalidData(f"no stay in {found.root} meets the rules; attrition: {told(account)}")
+    say(f"{kept.height} stays; reading charted values, laboratory values and outputs")
+    values, observed = binning.state(found, kept, STATE, rules, account)
+    seen = observed[:, : rules.window].any(axis=(1, 2))
+    kept, values, observed = kept.filter(pl.Series(seen)), values[seen], observed[seen]
+    stays.note(account, f"with a value in the first {rules.window} h", kept)
+    if not kept.height:
+        raise InvalidData(f"no stay in {found.root} has a value; attrition: {told(account)}")
+    say("reading infusions and procedures")
+    given = actions.action(found, kept, ACTIONS, rules, account)
+    return assemble(found, kept, values, observed, given, rules, account)
+
+
+def told(account: Account) -> str:
+    return ", ".join(f"{row['step']} {row['n']}" for row in account.attrition)
+
+
+def assemble(
+    found: layout.Layout,
+    kept: pl.DataFrame,
+    values: np.ndarray,
+    observed: np.ndarray,
+    given: np.ndarray,
+    rules: Rules,
+    account: Account,
+) -> Cohort:
+    """The cohort of these stays and their hours."""
+    length = np.ceil(kept["end_h"].to_numpy()).clip(1, rules.max_hours).astype(np.int64)
+    visits = int(length.max())
+    time = np.tile(np.arange(1, visits + 1, dtype=np.float64), (kept.height, 1))
+    exists = np.arange(visits) < length[:, None]
+    streams = {
+        "state": Stream(
+            values[:, :visits], observed[:, :visits], tuple(v.name for v in STATE), tuple(v.unit for v in STATE), time
+        ),
+        # An action that nobody charted was not given: that is known for every hour of the stay.
+        "action": Stream(
+            given[:, :visits],
+            np.repeat(exists[:, :, None], len(ACTIONS), axis=2),
+            tuple(a.name for a in ACTIONS),
+            tuple(a.unit for a in ACTIONS),
+            time.copy(),
+        ),
+        "static": static(kept),
+    }
+    subject = kept["subject_id"].to_numpy().astype(np.int64)
+    task = Task(
+        TASK, "binary", "record", float(rules.window), None, f"dies in hospital after the first {rules.window} hours"
+    )
+    return Cohort(
+        streams=streams,
+        length=length,
+        record=kept["stay_id"].to_numpy().astype(np.int64),
+        subject=subject,
+        site=np.full(kept.height, "BIDMC"),
+        tasks={TASK: task},
+        labels={TASK: kept["died"].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()},
+        provenance=provenance(found, subject, rules, account),
+    )
+
+
+def static(kept: pl.DataFrame) -> Stream:
+    """What is known on arrival, (stays, 1, channels)."""
+    names = tuple(name for name, _ in STATIC)
+    values = kept.select(pl.col(names).cast(pl.Float64).fill_null(np.nan)).to_numpy().astype(np.float32)[:, None, :]
+    observed = np.isfinite(values)
+    return Stream(np.where(observed, values, 0).astype(np.float32), observed, names, tuple(unit for _, unit in STATIC))
+
+
+def provenance(found: layout.Layout, subject: np.ndarray, rules: Rules, account: Account) -> dict[str, object]:
+    """Where the cohort comes from and what was done: files, rules, split, ranges, attrition, dropped rows."""
+    files = {}
+    for table, path in found.paths.items():
+        size = path.stat().st_size
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if size <= HASHED else None
+        files[table] = {"file": path.name, "bytes": size, "sha256": digest}
+    (patients,) = found.collect("hosp/patients", found.scan("hosp/patients").select(pl.col("subject_id").n_unique()))
+    n = int(patients.item())
+    return {
+        "adapter": "real_data.mimic_iv",
+        "release": RELEASES.get(n, f"unknown, {n} patients"),
+        "files": files,
+        "rules": {
+            "window": rules.window,
+            "max_hours": rules.max_hours,
+            "min_age": rules.min_age,
+            "first_stay": rules.first_stay,
+        },
+        "time": "hours since in-time; hour h is [h, h + 1) and carries time h + 1",
+        "split": splits.described(subject),
+        "ranges": {v.name: [v.low, v.high, v.unit] for v in STATE},
+        "attrition": account.attrition,
+        "dropped": account.dropped,
+    }
