@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gaussian_world import MANY, label_auc, law_by_hand, moment_errors, random_spec
 from scipy import stats
-from worlds import MANY, label_auc, law_by_hand, moment_errors, random_spec
 
 from simlab.environments import gaussian
 from simlab.environments.knobs import spec
