@@ -8,7 +8,7 @@ alone, never from timing or from what remains, because the last bits of a batche
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,3 +98,20 @@ def check_budget(study: Study) -> None:
     if allowed is not None and needed > allowed:
         raise InvalidStudy(f"study {study.name} needs {needed} pretrainings, its budget.trainings is {allowed}; raise "
                            "the budget, or take fewer seeds, source-stage values or recipes.")
+
+
+# Rough seconds on one core of a common machine, for a study that has not run here before: one pretraining step of one
+# seed with 512 records, one fit and scoring of one arm, and a worker's start.
+_STEP, _FIT, _START = 0.0015, 0.05, 4.0
+
+
+def estimate(study: Study, todo: Sequence[Job], workers: int, manifest: Mapping[str, Any]) -> tuple[float, str]:
+    """Seconds that these jobs may take on so many workers, and what the guess rests on (an earlier run, or nothing)."""
+    runs = [run for run in manifest.get("runs", []) if run.get("units") and run.get("seconds")]
+    units = sum(job.units for job in todo)
+    if runs:
+        one = runs[-1]["seconds"] * runs[-1]["workers"] / runs[-1]["units"]
+        return units * one / workers, "from the last run here"
+    size = study.train.batch / 512 * max(1.0, study.train.width * study.train.hidden / 2048)
+    work = trainings(study, todo) * study.train.steps * _STEP * size + units * len(study.arms) * _FIT
+    return (work / workers + _START if todo else 0.0), "a rough guess; a first run will tell"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from simlab.sweep.atlas import Atlas, Panel
-from simlab.sweep.layout import Layout, show
+from simlab.sweep.atlas import Atlas, Panel, Row
+from simlab.sweep.layout import show
 from simlab.sweep.schema import Value
 from simlab.sweep.theory import Line
-from simlab.sweep.verdicts import Crossing
 
 WORDS = {"helps": "helps", "hurts": "hurts", "equivalent": "equiv", "undecided": "?"}
 LEGEND = (
@@ -45,7 +44,7 @@ def _panel(atlas: Atlas, panel: Panel) -> str:
         places = place.column_values
         marked = _marked(cells, width, mark_at(row.predicted, places))
         lines.append((show(place.row_values[r]).rjust(left) + marked.ljust(grid + 2) + "  "
-                      + _measured(row.measured, place).ljust(23) + _predicted(row.predicted)).rstrip())
+                      + _measured(row, atlas).ljust(23) + _predicted(row.predicted, atlas.study.compare.rope)).rstrip())
     counts = Counter(panel.words)
     lines += ["", "  ".join(f"{word} {counts[word]}" for word in WORDS) + f"  (of {len(panel.words)} cells)"]
     return "\n".join(lines)
@@ -63,20 +62,25 @@ def _marked(cells: list[str], width: int, mark: int | None) -> str:
     return "".join(shown)
 
 
-def _measured(found: Crossing | None, place: Layout) -> str:
+def _measured(row: Row, atlas: Atlas) -> str:
+    found, place = row.measured, atlas.layout
     if found is None:
         return "-"
     if found.at is None:
-        return f"none: {found.side}"
+        level = all(abs(v.mean) <= atlas.study.compare.rope for v in row.verdicts)
+        return "none: within margin" if level else f"none: {found.side}"
     low = f"<{show(place.column_values[0])}" if math.isinf(found.low) else rounded(found.low)
     high = f">{show(place.column_values[-1])}" if math.isinf(found.high) else rounded(found.high)
     return f"{rounded(found.at)} ({low} to {high})"
 
 
-def _predicted(line: Line | None) -> str:
+def _predicted(line: Line | None, rope: float) -> str:
     if line is None or (line.at is None and not line.side):
         return "no closed form"
-    return rounded(line.at) if line.at is not None else f"none: {line.side}"
+    if line.at is not None:
+        return rounded(line.at)
+    level = line.side == "level" or bool((abs(line.cells) <= rope).all())
+    return "none: within margin" if level else f"none: {line.side}"
 
 
 def rounded(value: float) -> str:

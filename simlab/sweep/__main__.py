@@ -1,0 +1,197 @@
+"""`python -m simlab.sweep [STUDY]`: run a study, or say what it would do. Imports no array module until it must."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from simlab.errors import SimlabError, command
+from simlab.sweep import plan, study
+from simlab.sweep.folder import Folder
+from simlab.sweep.schema import Study
+from simlab.sweep.screen import duration
+
+EXAMPLES = """\
+examples:
+  python -m simlab.sweep                               the default study: a first map, in about a minute
+  python -m simlab.sweep --list                        studies, and what is done of each
+  python -m simlab.sweep quick --dry-run               what it would cost
+  python -m simlab.sweep quick --set h2=0.4 --out runs/quick-noisy
+
+Running a command again resumes it. Exit status: 0; 1 some cells failed; 2 bad input; 130 interrupted.
+A plug-in (--plugin, or plugins in a study) is Python code that runs: use only files that you trust.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m simlab.sweep", epilog=EXAMPLES,
+                                formatter_class=argparse.RawDescriptionHelpFormatter,
+                                description="Chart where JEPA pretraining helps and where it hurts.")
+    p.add_argument("study", nargs="?", default="quick", metavar="STUDY",
+                   help="a study file, or the name of one in ./studies or among the packaged ones (default: quick)")
+    p.add_argument("--list", action="store_true", help="list the studies: cells, done, missing, failed")
+    p.add_argument("--dry-run", action="store_true", help="say what would run and what it costs; write nothing")
+    p.add_argument("--print-config", action="store_true", help="print the resolved study as TOML")
+    p.add_argument("--digest", action="store_true", help="print the hash of the finished table; compute nothing")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/STUDY)")
+    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                   help="override a key (train.steps=50) or a knob by name or symbol (w_c=0.5, n_labelled=[100,300])")
+    p.add_argument("--workers", type=_count, metavar="N", help="worker processes (default: one a core)")
+    p.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of each worker (default: 1)")
+    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where encoders are trained (default: cpu)")
+    p.add_argument("--retry-failed", action="store_true", help="compute jobs that hold a failure again")
+    p.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="FILE.py",
+                   help="execute this file first; it may register worlds and methods")
+    p.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    p.add_argument("--quiet", action="store_true", help="no progress, no map")
+    return p
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def main(argv: list[str] | None = None, function: str | None = None) -> int:
+    """The command. `function` ("module:function") takes the place of the job that computes cells (for tests)."""
+    args = parser().parse_args(argv)
+    if args.list:
+        return _list(args)
+    chosen = study.load(args.study, args.overrides, args.plugins)
+    out = args.out or Path("runs") / chosen.name
+    if args.print_config:
+        print(study.dump(chosen), end="")
+        return 0
+    if args.dry_run:
+        return _dry_run(chosen, out, args)
+    if args.digest:
+        return _digest(chosen, out)
+    return _run(chosen, out, args, function)
+
+
+def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | None) -> int:
+    from simlab.sweep import driver
+
+    signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's polite end leaves things as Ctrl-C does
+    options = driver.Options(out, args.workers, args.threads, args.device, args.quiet, args.retry_failed,
+                             function or driver.RUN_JOB)
+    if not args.quiet:
+        print(_headline(chosen, out), file=sys.stderr)
+    summary = driver.run(chosen, options)
+    if args.json:
+        print(json.dumps(summary.as_json(), indent=1, allow_nan=False))
+    elif not args.quiet:
+        print(summary.text)
+        print(_closing(summary.digest, summary.folder, args.study, summary.jobs_run, summary.trainings,
+                       summary.seconds))
+    for failure in summary.failures[:20]:
+        print("failed: cell {cell}, seed {seed}, {method}: {status}, {error}".format(**failure), file=sys.stderr)
+    if len(summary.failures) > 20:
+        print(f"... and {len(summary.failures) - 20} more; all are rows of {summary.folder.table}", file=sys.stderr)
+    if summary.failures:
+        print("the rest is kept; --retry-failed computes these jobs again", file=sys.stderr)
+    if summary.leak:
+        print(f"error: {summary.leak}", file=sys.stderr)
+    return 1 if summary.failures or summary.leak else 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _headline(chosen: Study, out: Path) -> str:
+    return (f"{chosen.name}: {plan.n_cells(chosen)} cells x {chosen.n_seeds} seeds, {len(chosen.arms)} arms, "
+            f"{plan.trainings(chosen)} pretrainings in all, into {out}")
+
+
+def _closing(digest: str, folder: Folder, name: str, jobs: int, trainings: int, seconds: float) -> str:
+    """Where things lie, and what to try next."""
+    did = f"{trainings} pretrainings, {duration(seconds)}" if jobs else "nothing was left to compute"
+    again = f"python -m simlab.sweep {name}"
+    return "\n".join([
+        f"table    {folder.table}  (digest {digest[:16]}; {did})",
+        f"map      {folder.png}, {folder.pdf.name}",
+        f"numbers  {folder.verdicts}, {folder.boundary.name}",
+        "",
+        "next:",
+        f"  {again} --set h2=0.4 --out {folder.path}-noisy        the same map with noisier labels",
+        f"  {again} --set nu=0.95 --out {folder.path}-nuisance    a nuisance that both views share",
+        "  python -m simlab.limits --set w_c=0.6 --n-labelled 100,300   the best possible, exactly",
+        "  docs/sweeps.md                                               write a study of your own",
+    ])
+
+
+def _digest(chosen: Study, out: Path) -> int:
+    from simlab.sweep import results
+
+    folder = Folder(out)
+    folder.check_frozen(chosen)
+    table = results.read(chosen, folder.table)
+    missing = len(plan.jobs(chosen)) - len(folder.finished())
+    if missing > 0:
+        raise SimlabError(f"{out} is not finished: {missing} jobs are missing; run the study first.")
+    print(results.digest(table))
+    return 0
+
+
+def _dry_run(chosen: Study, out: Path, args: argparse.Namespace) -> int:
+    plan.check_budget(chosen)
+    jobs, there = plan.jobs(chosen), Folder(out).finished()
+    todo = [job for job in jobs if job.index not in there]
+    workers = max(1, min(args.workers or os.cpu_count() or 1, len(todo) or 1))
+    seconds, basis = plan.estimate(chosen, todo, workers, Folder(out).read_manifest())
+    facts = {"study": chosen.name, "out": str(out), "cells": plan.n_cells(chosen), "seeds": chosen.n_seeds,
+             "arms": len(chosen.arms), "jobs": len(jobs), "jobs_to_do": len(todo),
+             "trainings": plan.trainings(chosen), "trainings_to_do": plan.trainings(chosen, todo), "workers": workers,
+             "seconds": round(seconds), "estimate_from": basis}
+    if args.json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    print(f"{chosen.name}: {chosen.question}" if chosen.question else chosen.name)
+    print(f"  cells      {facts['cells']} (" + " x ".join(f"{len(a.values)} {a.name}" for a in chosen.axes)
+          + f"), {chosen.n_seeds} seeds, {len(chosen.arms)} arms")
+    print(f"  jobs       {facts['jobs']}, of which {facts['jobs_to_do']} are to do")
+    print(f"  trainings  {facts['trainings']} pretrainings, of which {facts['trainings_to_do']} are to do")
+    print(f"  time       about {duration(seconds)} on {workers} worker{'s' if workers > 1 else ''} ({basis})")
+    print(f"  folder     {out} (nothing was written)")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    """Every study that a name reaches, and what is done of it in runs/."""
+    entries = []
+    for name, path in study.available().items():
+        try:
+            found = study.load(str(path), plugins=args.plugins)
+        except SimlabError as error:
+            entries.append({"study": name, "error": " ".join(str(error).split())})
+            continue
+        folder = Folder(Path("runs") / found.name)
+        jobs, there = plan.jobs(found), folder.finished()
+        done = sum(job.units for job in jobs if job.index in there)
+        entries.append({"study": name, "cells": plan.n_cells(found), "seeds": found.n_seeds, "done": done,
+                        "missing": sum(job.units for job in jobs) - done,
+                        "failed": folder.read_manifest().get("failed", 0), "question": found.question})
+    if args.json:
+        print(json.dumps(entries, indent=1))
+        return 0
+    print(f"{'study':<20}{'cells':>7}{'seeds':>7}{'done':>8}{'missing':>9}{'failed':>8}   (done and missing: cells x "
+          "seeds)")
+    for entry in entries:
+        if "error" in entry:
+            print(f"{entry['study']:<20}cannot be read: {entry['error']}")
+            continue
+        print("{study:<20}{cells:>7}{seeds:>7}{done:>8}{missing:>9}{failed:>8}".format(**entry))
+        if entry["question"]:
+            print(f"    {entry['question']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -1,0 +1,108 @@
+"""The end of a run: the whole table, the leak guard, verdicts, boundary, map and manifest."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from simlab.errors import LeakDetected, SimlabError
+from simlab.evaluation import leak
+from simlab.sweep import atlas as maps
+from simlab.sweep import plan, provenance, results, textmap
+from simlab.sweep.folder import Folder, write_text
+from simlab.sweep.schema import Study
+
+LEAK_METRIC = "diag/leak-z"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run came to. `leak` is the leak guard's message, "" when it is silent."""
+
+    study: Study
+    folder: Folder
+    atlas: maps.Atlas | None
+    digest: str
+    rows: int
+    jobs_run: int
+    trainings: int
+    seconds: float
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    leak: str = ""
+
+    @property
+    def text(self) -> str:
+        return textmap.text(self.atlas) if self.atlas else "no map: no cell has a number\n"
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as plain numbers and words."""
+        folder = self.folder
+        contrasts = []
+        for first, second in self.study.contrasts:
+            panels = [p for p in self.atlas.panels if p.contrast == (first, second)] if self.atlas else []
+            contrasts.append({"first": first, "second": second,
+                              "counts": dict(Counter(word for panel in panels for word in panel.words))})
+        return {
+            "study": self.study.name, "cells": plan.n_cells(self.study), "seeds": self.study.n_seeds,
+            "rows": self.rows, "digest": self.digest, "jobs_run": self.jobs_run, "trainings_run": self.trainings,
+            "seconds": round(self.seconds, 2), "failed": self.failures, "leak": self.leak, "contrasts": contrasts,
+            "verdicts": maps.verdict_records(self.atlas) if self.atlas else [],
+            "boundary": maps.boundary_records(self.atlas) if self.atlas else [],
+            "files": {"table": str(folder.table), "verdicts": str(folder.verdicts), "boundary": str(folder.boundary),
+                      "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest)},
+        }
+
+
+def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,
+           device: str) -> Summary:
+    """Write everything that follows from the whole table, and sum it up."""
+    results.write(table, folder.table)
+    digest, failures = results.digest(table), results.failures(table)
+    manifest = folder.read_manifest() or provenance.start(folder, study, device, 1, 0, "unknown")
+    provenance.write(folder, {**manifest, "digest": digest, "rows": len(table), "failed": len(failures)})
+    atlas = None
+    if len(failures) < len(table):
+        atlas = maps.build(study, table)
+        write_text(folder.verdicts, maps.as_csv(maps.verdict_records(atlas)))
+        write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
+        from simlab.sweep import figure
+
+        figure.save(atlas, folder.png, folder.pdf)
+    return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
+                   leak_message(table))
+
+
+def leak_message(table: pa.Table) -> str:
+    """What the leak guard says of the whole run (family-wise), "" when it is silent."""
+    kept = table.filter(pc.and_(pc.equal(table["metric"], LEAK_METRIC), pc.is_valid(table["value"])))
+    columns = (kept[name].to_pylist() for name in ("method", "cohort", "cell", "seed"))
+    names = [f"{m} in cohort {c} (cell {i}, seed {s})" for m, c, i, s in zip(*columns, strict=True)]
+    try:
+        leak.check(kept["value"].to_pylist(), names)
+    except LeakDetected as error:
+        return str(error)
+    return ""
+
+
+def trial_values(study: Study, table: pa.Table, cells: tuple[int, ...]) -> dict[int, tuple[float | None,
+                                                                                           dict[str, Any]]]:
+    """For each of these cells: the mean primary contrast over its finished pairs (None without any), and facts."""
+    try:
+        arms = maps.scores(study, table)
+    except SimlabError:
+        return {cell: (None, {}) for cell in cells}
+    first, second = study.contrasts[0]
+    failed = Counter(row["cell"] for row in results.failures(table))
+    found: dict[int, tuple[float | None, dict[str, Any]]] = {}
+    for cell in cells:
+        pairs = (arms[first] - arms[second])[cell]
+        pairs = pairs[np.isfinite(pairs)]
+        mean = float(pairs.mean()) if len(pairs) else math.nan
+        found[cell] = (mean if math.isfinite(mean) else None, {"seeds": len(pairs), "failed": failed[cell]})
+    return found
