@@ -99,11 +99,8 @@ def _panel(axes: Axes, atlas: Atlas, panel: Panel, norm: Normalize, left: bool, 
     place = atlas.layout
     first, second = panel.contrast
     at = "".join(f", {name} = {show(value)}" for name, value in panel.slice.at.items())
-    axes.set_title(f"{first}\nminus {second}{at}", loc="left", linespacing=1.25)
-    if not any(row.predicted and row.predicted.at for row in panel.rows):
-        known = any(row.predicted and row.predicted.side for row in panel.rows)
-        axes.set_title("theory: no change of sign" if known else "no closed form", loc="right", fontsize=6.5,
-                       color=PREDICTED)
+    axes.set_title(f"{first}\nminus {second}{at}", loc="left", linespacing=1.25, pad=13)
+    axes.text(0, 1.025, _theory_note(panel), transform=axes.transAxes, fontsize=6.8, color=PREDICTED)
     x, x_edges = _positions(place.columns, place.column_values)
     y, y_edges = _positions(place.rows, place.row_values)
     log = place.columns.scale == "log"
@@ -125,6 +122,14 @@ def _panel(axes: Axes, atlas: Atlas, panel: Panel, norm: Normalize, left: bool, 
         axes.set_ylabel(_label(place.rows))
 
 
+def _theory_note(panel: Panel) -> str:
+    """What the panel shows of theory, in words."""
+    lines = [row.predicted for row in panel.rows if row.predicted and row.predicted.side]
+    if not lines:
+        return "theory: no closed form"
+    return "theory: dashed" if any(line.at for line in lines) else "theory: no change of sign"
+
+
 def _cell(axes: Axes, x: float, y: float, box: tuple[float, float, float, float], verdict: str, mean: float,
           norm: Normalize) -> None:
     """The verdict's word and the difference; hatching where undecided."""
@@ -133,7 +138,9 @@ def _cell(axes: Axes, x: float, y: float, box: tuple[float, float, float, float]
     number = f"{mean:+.3f}".replace("0.", ".").replace("-", "−") if math.isfinite(mean) else "failed"
     dark = math.isfinite(mean) and abs(mean) > 0.6 * float(norm.vmax)
     up = 0.26 * (box[3] - box[2])  # the word above, the number below: boundaries pass between
-    style = {"ha": "center", "va": "center", "fontsize": 6.2, "color": "white" if dark else "#222222", "zorder": 6}
+    ground = mpl.colormaps[COLOURS](norm(mean)) if math.isfinite(mean) else "white"
+    style = {"ha": "center", "va": "center", "fontsize": 6.2, "color": "white" if dark else "#222222", "zorder": 6,
+             "bbox": {"facecolor": ground, "edgecolor": "none", "pad": 0.7}}
     axes.text(x, y + up, WORDS[verdict], fontweight="bold" if verdict in ("helps", "hurts") else "normal", **style)
     axes.text(x, y - up, number, **style)
 
@@ -144,7 +151,7 @@ def _boundaries(axes: Axes, panel: Panel, y: Float[np.ndarray, " rows"], y_edges
     measured = [(row.measured.at, y[r]) for r, row in enumerate(panel.rows) if row.measured and row.measured.at]
     predicted = [(row.predicted.at, y[r]) for r, row in enumerate(panel.rows) if row.predicted and row.predicted.at]
     if measured:
-        axes.plot(*zip(*measured, strict=True), color=MEASURED, linewidth=1.1, marker="o", markersize=3.2, zorder=4)
+        axes.plot(*zip(*measured, strict=True), color=MEASURED, linewidth=0.9, marker="o", markersize=3.2, zorder=4)
     for r, row in enumerate(panel.rows):
         found = row.measured
         if found and found.at and not (math.isinf(found.low) and math.isinf(found.high)):

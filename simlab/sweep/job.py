@@ -19,8 +19,8 @@ from simlab import methods, rng
 from simlab.cohort import Cohort
 from simlab.environments.scenario import sample_cohort
 from simlab.errors import SimlabError
-from simlab.evaluation.auc import label_auc, weighted_auc
-from simlab.evaluation.leak import leak
+from simlab.evaluation.auc import label_auc, rank, weighted_auc
+from simlab.evaluation.leak import excess
 from simlab.limits import limits as exact_limits
 from simlab.methods import Method
 from simlab.models import present
@@ -160,7 +160,9 @@ class _Evaluation:
             best = self._limit(spec)["external" if domain == "external" else "internal"]
             limit = best["full" if arm.streams == "all" else arm.streams]
             base = {"cohort": name, "task": task, "n": len(cohort), "limit": limit, "status": "ok", "error": ""}
-            area, plain, check = weighted_auc(scores, risk), label_auc(scores, labels), leak(scores, labels, risk)
+            ranking = rank(scores)
+            area, plain = weighted_auc(ranking, risk), label_auc(ranking, labels)
+            check = excess(area, plain, risk)
             for metric, value, se in (
                 ("auc", area.value, area.se),
                 ("auc-label", plain.value, plain.se),
