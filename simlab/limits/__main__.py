@@ -37,7 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", metavar="NAME", help="start from a named world (--list shows them)")
     parser.add_argument("--set", metavar="KNOB=VALUE", action="append", default=[], dest="settings",
                         help="set a knob, by name or symbol; may be repeated")
-    parser.add_argument("--n-labelled", metavar="N,N,...", default="", help="label counts to predict AUCs for (default: the knob n_lab)")
+    parser.add_argument("--n-labelled", metavar="N,N,...", default="",
+                        help="label counts to predict AUCs for (default: the knob n_lab)")
     parser.add_argument("--k", metavar="K", help="canonical pairs that cross_modal keeps (default: d_c)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--list", action="store_true", help="list knobs (symbol, name, default, domain) and presets")

@@ -38,11 +38,11 @@ def about_label(law: Moments, view: str = "full") -> float:
     """I(y; z_view) = H(K) - E h(P(y=1|z)), nats: 1-D Gauss-Legendre quadrature over the standardised score."""
     share, k = retained(law, view), law.prevalence_law
     if share >= 1 - 1e-12:
-        return _entropy(np.array(k)).item()
+        return float(_entropy(np.array([k]))[0])
     x, w = leggauss(400)
     x, w = 9 * x, 9 * w * np.exp(-((9 * x) ** 2) / 2) / np.sqrt(2 * np.pi)
     risk = ndtr((np.sqrt(share) * x + ndtri(k)) / np.sqrt(1 - share))
-    return max(float(_entropy(np.array(k)) - w @ _entropy(risk) / w.sum()), 0.0)
+    return max(float(_entropy(np.array([k]))[0] - w @ _entropy(risk) / w.sum()), 0.0)
 
 
 def informations(law: Moments) -> dict[str, float | None]:
@@ -70,7 +70,7 @@ def _information(share: float) -> float:
     return math.inf if share >= 1 - 1e-12 else float(-0.5 * np.log1p(-share))
 
 
-def _entropy(p: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
+def _entropy(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Entropy of a coin, nats."""
     return -(xlogy(p, p) + xlogy(1 - p, 1 - p))
 

@@ -189,7 +189,7 @@ def choices(span: Span, laws: tuple[Moments, ...], nodes: int) -> Batch:
     return np.full(len(stack), 1 / len(stack)), stack
 
 
-def quadrature(span: Span, special: list[Float[np.ndarray, "D D"]], nodes: int) -> Batch:
+def quadrature(span: Span, special: list[Float[np.ndarray, "_ _"]], nodes: int) -> Batch:
     """Gauss-Jacobi rule over t of every tied group (in sqrt(t), where integrands are analytic), bases included.
 
     With tau = sqrt(t), its density is proportional to tau^(j-1) (1 - tau)^a (1 + tau)^a, a = (D - j)/2 - 1.

@@ -43,7 +43,7 @@ def _limits(result: Mapping[str, Any]) -> str:
     low, high = result["cross_modal_range"]["internal"]
     if high - low > 1e-9:
         error = result["standard_error"]
-        lines.append(f"cross-modal keeps {_count(result['k'], 'pair')}, some among tied ones: the mean over all choices; "
+        lines.append(f"cross-modal keeps {_count(result['k'], 'pair')}, some among tied ones: mean over all choices; "
                      f"inside {low:.4f} to {high:.4f}" + (f"; standard error {error:.1g}" if error else ""))
     else:
         lines.append(f"cross-modal: the first {_count(result['k'], 'canonical pair')} of the views, "
