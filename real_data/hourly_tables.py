@@ -18,6 +18,7 @@ from simlab.errors import InvalidData, OutOfDomain
 
 LONGEST_HOURS = 24 * 366  # a time beyond this is not hours since admission
 HOUR_MS = 3_600_000
+DEFAULT_CUTOFF = 24.0  # hours of input where there is one label a stay
 
 
 @dataclass(frozen=True)
@@ -46,61 +47,74 @@ def prepare(
     """
     say(f"reading {folder}")
     tables = read(folder, outcome or folder / "outc.parquet", account)
-    stays = tables.dyn["stay_id"].unique().sort().to_numpy()
-    hourly = "hour" in tables.outc.columns
-    if at is not None and not hourly:
-        raise OutOfDomain("--at: picks one hour of hourly labels, and this outcome table has one label a stay")
     name = task or task_name(folder)
-    outc = tables.outc
+    stays, outc = tables.dyn["stay_id"].unique().sort().to_numpy(), tables.outc
     if at is not None:
-        outc, name, hourly = outc.filter(pl.col("hour") == at).drop("hour"), task or f"{name}-at-{at}", False
-        stays = np.intersect1d(stays, outc["stay_id"].to_numpy())
-        if not len(stays):
-            raise OutOfDomain(f"--at {at}: no stay has a label at that hour")
-    binary = kind_of(outc["label"]) == "binary"
-    positives = int((outc["label"] == 1).sum()) if binary and not hourly else None
+        stays, outc = labels_at(at, stays, outc)
+        name = task or f"{name}-at-{at}"
+    told = describe_task(name, outc, cutoff, at)
+    positives = outc.filter(pl.col("label") == 1)["stay_id"].n_unique() if told.kind == "binary" else None
     account.step("stays with an outcome", outc["stay_id"].n_unique(), positives)
+    visits = int(tables.dyn.filter(pl.col("stay_id").is_in(stays.tolist()))["hour"].max()) + 1
     rows, hours = place(tables.dyn, stays)
-    visits = int(hours.max(initial=0)) + 1
     length = np.zeros(len(stays), np.int64)
     np.maximum.at(length, rows, hours + 1)
+    for column in sorted(set(tables.dyn.columns) - {*VITALS, *LABS, "stay_id", "hour"}):
+        account.drop("dyn", column, "no such variable", tables.dyn.height - tables.dyn[column].null_count())
     streams = {
         "vitals": dynamic(tables.dyn, VITALS, stays, visits, account),
         "labs": dynamic(tables.dyn, LABS, stays, visits, account),
         "static": static(tables.sta, stays, account),
     }
     labels = place_labels(outc, stays, visits, length, account)
-    known = KNOWN_TASKS.get(name.split("-at-")[0], (None, None, ""))
-    default = (float(at) if at is not None else known[0] if known[0] is not None else 24.0) if not hourly else None
-    told = Task(
-        name,
-        "binary" if binary else "regression",
-        "visit" if hourly else "record",
-        cutoff if cutoff is not None else default,
-        known[1],
-        known[2] or ("label is 1" if binary else ""),
-    )
-    account.step("with hourly rows", len(stays), int((labels == 1).sum()) if binary else None)
-    account.step("with a label", int((~np.isnan(labels.reshape(len(stays), -1))).any(axis=1).sum()), positives)
-    ids = stays.astype(np.int64)
+    by_stay = labels.reshape(len(stays), -1)
+    positives = int((by_stay == 1).any(axis=1).sum()) if told.kind == "binary" else None
+    account.step("with hourly rows", len(stays), positives)
+    account.step("with a label", int((~np.isnan(by_stay)).any(axis=1).sum()), positives)
     return Cohort(
         streams=streams,
         length=length,
-        record=ids,
-        subject=ids.copy(),
-        site=np.full(len(ids), "hourly"),
+        record=stays,
+        subject=stays.copy(),
+        site=np.full(len(stays), "hourly"),
         tasks={name: told},
         labels={name: labels},
-        provenance={
-            "adapter": "real_data.hourly",
-            "subject": "stay id: the tables carry no patient id, so splits are by stay, which is optimistic",
-            "time": "hours since admission to intensive care, as in the tables",
-            "sha256": tables.sha256,
-            "ranges": {n: [v.low, v.high] for n, v in {**VITALS, **LABS, **STATIC}.items()},
-            "attrition": account.attrition,
-            "dropped": account.dropped,
-        },
+        provenance=provenance(tables, account),
     )
+
+
+def labels_at(at: int, stays: np.ndarray, outc: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
+    """The stays that have a label at this hour, and that label as one a stay."""
+    if "hour" not in outc.columns:
+        raise OutOfDomain("--at picks one hour of hourly labels, and this outcome table has one label a stay")
+    outc = outc.filter(pl.col("hour") == at).drop("hour")
+    stays = np.intersect1d(stays, outc["stay_id"].to_numpy())
+    if not len(stays):
+        raise OutOfDomain(f"--at {at}: no stay has a label at that hour")
+    return stays, outc
+
+
+def describe_task(name: str, outc: pl.DataFrame, cutoff: float | None, at: int | None) -> Task:
+    """The task of an outcome table: its kind from the labels, its level from whether they are hourly."""
+    kind = kind_of(outc["label"])
+    level = "visit" if "hour" in outc.columns else "record"
+    known_cutoff, horizon, meaning = KNOWN_TASKS.get(name.split("-at-")[0], (None, None, ""))
+    if cutoff is None and level == "record":
+        cutoff = float(at) if at is not None else known_cutoff if known_cutoff is not None else DEFAULT_CUTOFF
+    return Task(name, kind, level, cutoff, horizon, meaning or ("label is 1" if kind == "binary" else ""))
+
+
+def provenance(tables: Tables, account: Account) -> dict[str, object]:
+    """Where the cohort comes from and what was done to it."""
+    return {
+        "adapter": "real_data.hourly",
+        "subject": "stay id: the tables carry no patient id, so splits are by stay, which is optimistic",
+        "time": "hours since admission to intensive care, as in the tables",
+        "sha256": tables.sha256,
+        "ranges": {n: [v.low, v.high, v.unit] for n, v in {**VITALS, **LABS, **STATIC}.items()},
+        "attrition": account.attrition,
+        "dropped": account.dropped,
+    }
 
 
 def task_name(folder: Path) -> str:
