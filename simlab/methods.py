@@ -6,67 +6,12 @@ runs. A new method is one line here, or `simlab.register(Method(...))` in a plug
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from simlab.errors import OutOfDomain, unknown
+from simlab.training.method import Method
 
-VIEWS = ("none", "cross-modal")
-TARGETS = ("none", "ema", "stop-gradient", "online")
-AGAINST_COLLAPSE = ("none", "vicreg")
-PREDICTORS = ("none", "linear", "mlp")
-ENCODERS = ("identity", "linear", "mlp")
-ADAPTATIONS = ("frozen", "finetuned", "scratch", "closed-form")
-STREAMS = ("all", "image", "clinical")
-TUNINGS = ("cross-validated", "none")
-
-
-@dataclass(frozen=True)
-class Method:
-    """One arm: what it sees, how it is pretrained, how it is adapted to the labels, and which theory predicts it.
-
-    `streams`: "all", or the one role that it sees ("image", "clinical": the scenario's first and second stream).
-    `theory`: the key of `finite` in `simlab.limits` that predicts the arm in the Gaussian world, or None.
-    """
-
-    name: str
-    meaning: str
-    trainer: str
-    view: str = "none"
-    target: str = "none"
-    against_collapse: str = "none"
-    predictor: str = "none"
-    encoder: str = "linear"
-    adaptation: str = "frozen"
-    streams: str = "all"
-    tuning: str = "cross-validated"
-    theory: str | None = None
-
-    def __post_init__(self) -> None:
-        for axis, allowed in (
-            ("view", VIEWS),
-            ("target", TARGETS),
-            ("against_collapse", AGAINST_COLLAPSE),
-            ("predictor", PREDICTORS),
-            ("encoder", ENCODERS),
-            ("adaptation", ADAPTATIONS),
-            ("streams", STREAMS),
-            ("tuning", TUNINGS),
-        ):
-            if getattr(self, axis) not in allowed:
-                raise OutOfDomain(f"method {self.name}: {axis} = {getattr(self, axis)!r}; known: {', '.join(allowed)}.")
-        if ":" not in self.trainer:
-            raise OutOfDomain(f"method {self.name}: trainer = {self.trainer!r}; expected 'module:function'.")
-
-    @property
-    def pretrained(self) -> bool:
-        """Whether the arm uses the unlabelled records through gradient pretraining."""
-        return self.view != "none"
-
-    @property
-    def recipe(self) -> tuple[str, ...]:
-        """What pretraining depends on: arms of equal recipe share one pretrained encoder a seed."""
-        return (self.view, self.target, self.against_collapse, self.predictor, self.encoder)
-
+__all__ = ["METHODS", "Method", "add", "find"]
 
 _BASELINE = "simlab.training.baselines:"
 _ENCODER = "simlab.training.arms:"

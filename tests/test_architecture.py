@@ -32,8 +32,6 @@ FORBIDDEN = {
     "simlab.methods": _ABOVE_MODELS[2:],
     "simlab.sweep": ("simlab.train", "simlab.explore"),
 }
-# Trainers are handed a `Method` and read its fields; `simlab.methods` names trainers by string, importing none of them.
-HANDED_OVER = {("simlab.training", "simlab.methods.Method")}
 # What alone may be imported from simlab.
 ALLOWED = {
     "simlab.cohort": ("simlab.errors", "simlab.cohort", "simlab.cohort_checks", "simlab.cohort_file"),
@@ -84,7 +82,7 @@ def test_imports_go_one_way(path):
     module = module_name(path)
     for name in sorted(imported(path)):
         for owner, forbidden in FORBIDDEN.items():
-            if inside(module, owner) and (owner, name) not in HANDED_OVER:
+            if inside(module, owner):
                 assert not any(inside(name, f) and not inside(module, f) for f in forbidden), f"{module}: {name}"
         for owner, allowed in ALLOWED.items():
             if inside(module, owner) and inside(name, "simlab"):

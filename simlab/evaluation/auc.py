@@ -10,10 +10,10 @@ the ordinary label AUC, so one implementation serves both. O(n log n).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from simlab.errors import OutOfDomain
 
@@ -33,32 +33,61 @@ class Auc:
     mass: float
 
 
-def weighted_auc(scores: Float[np.ndarray, "records"], risk: Float[np.ndarray, "records"]) -> Auc:
-    """The posterior-weighted AUC of `scores` (any monotone scale) given `risk` in [0, 1], with its standard error.
+@dataclass(frozen=True)
+class Ranking:
+    """The order of scores, found once: every area of the same scores shares it, and sorting is most of the work."""
+
+    order: Int[np.ndarray, "records"]
+    starts: Int[np.ndarray, "levels"]  # first place of each distinct score, in order
+    level: Int[np.ndarray, "records"]  # of each place
+
+    def lower_and_tied(
+        self, weight: Float[np.ndarray, "records"]
+    ) -> tuple[Float[np.ndarray, "records"], Float[np.ndarray, "records"]]:
+        """For each record: the weight of the records that score strictly lower, and of those that tie (itself too)."""
+        mass = np.add.reduceat(weight[self.order], self.starts)
+        lower = np.concatenate(([0.0], np.cumsum(mass)[:-1]))
+        out_lower, out_tied = np.empty(len(weight)), np.empty(len(weight))
+        out_lower[self.order], out_tied[self.order] = lower[self.level], mass[self.level]
+        return out_lower, out_tied
+
+
+def rank(scores: Float[np.ndarray, "records"]) -> Ranking:
+    """The ranking of scores on any monotone scale. Raises OutOfDomain when one is not finite."""
+    if not np.isfinite(scores).all():
+        raise OutOfDomain("an AUC needs finite scores; found NaN or infinity.")
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    first = np.concatenate(([True], ranked[1:] != ranked[:-1]))
+    return Ranking(order, np.flatnonzero(first), np.cumsum(first) - 1)
+
+
+def weighted_auc(scores: Float[np.ndarray, "records"] | Ranking, risk: Float[np.ndarray, "records"]) -> Auc:
+    """The posterior-weighted AUC of `scores` (or their ranking) given `risk` in [0, 1], with its standard error.
 
     The standard error is over the sampling of test records (influence function; for labels it is DeLong's, 1988, up
     to terms of order 1/n). Raises OutOfDomain when scores or risk are not finite, or one class has no weight.
     """
-    n = len(scores)
+    ranking = scores if isinstance(scores, Ranking) else rank(scores)
+    n = len(risk)
     p = np.asarray(risk, dtype=np.float64)
     q = 1.0 - p
     positives, negatives = p.sum(), q.sum()
-    if not (np.isfinite(scores).all() and np.isfinite(p).all()):
-        raise OutOfDomain("an AUC needs finite scores and risks; found NaN or infinity.")
+    if not np.isfinite(p).all():
+        raise OutOfDomain("an AUC needs finite risks or labels; found NaN or infinity.")
     if positives <= 0 or negatives <= 0:
         raise OutOfDomain(f"an AUC needs both classes; of {n} records {positives:g} are positive.")
-    lower_q, tied_q = _rank_weights(scores, q)
-    lower_p, tied_p = _rank_weights(scores, p)
+    lower_q, tied_q = ranking.lower_and_tied(q)
+    lower_p, tied_p = ranking.lower_and_tied(p)
     numerator = float(p @ (lower_q + 0.5 * (tied_q - q)))
     value = numerator / float(positives * negatives - p @ q)
     below = (lower_q + 0.5 * tied_q) / negatives
     above = (positives - lower_p - 0.5 * tied_p) / positives
-    mass = float(positives / n)
-    influence = p * (below - value) / mass + q * (above - value) / (1 - mass)
-    return Auc(value, float(np.sqrt(np.sum(influence**2)) / n), below, above, mass)
+    area = Auc(value, 0.0, below, above, float(positives / n))
+    return replace(area, se=float(np.sqrt(np.sum(influence(area, p) ** 2)) / n))
 
 
-def label_auc(scores: Float[np.ndarray, "records"], labels: Float[np.ndarray, "records"]) -> Auc:
+def label_auc(scores: Float[np.ndarray, "records"] | Ranking, labels: Float[np.ndarray, "records"]) -> Auc:
     """The ordinary AUC from labels in {0, 1}, with DeLong's standard error. Raises OutOfDomain as `weighted_auc`."""
     return weighted_auc(scores, np.asarray(labels, dtype=np.float64))
 
@@ -66,21 +95,3 @@ def label_auc(scores: Float[np.ndarray, "records"], labels: Float[np.ndarray, "r
 def influence(area: Auc, weight: Float[np.ndarray, "records"]) -> Float[np.ndarray, "records"]:
     """Each record's influence on the area; differences of these give paired standard errors on the same records."""
     return weight * (area.below - area.value) / area.mass + (1 - weight) * (area.above - area.value) / (1 - area.mass)
-
-
-def _rank_weights(
-    scores: Float[np.ndarray, "records"], weight: Float[np.ndarray, "records"]
-) -> tuple[Float[np.ndarray, "records"], Float[np.ndarray, "records"]]:
-    """For each record: the weight of the records that score strictly lower, and of those that tie (itself included)."""
-    order = np.argsort(scores, kind="stable")
-    ranked = scores[order]
-    first = np.empty(len(scores), dtype=bool)
-    first[0] = True
-    np.not_equal(ranked[1:], ranked[:-1], out=first[1:])
-    starts = np.flatnonzero(first)
-    group = np.cumsum(first) - 1
-    mass = np.add.reduceat(weight[order], starts)
-    lower = np.concatenate(([0.0], np.cumsum(mass)[:-1]))
-    out_lower, out_tied = np.empty(len(scores)), np.empty(len(scores))
-    out_lower[order], out_tied[order] = lower[group], mass[group]
-    return out_lower, out_tied

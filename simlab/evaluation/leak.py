@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.special import ndtri
 
 from simlab.errors import LeakDetected
-from simlab.evaluation.auc import label_auc, weighted_auc
+from simlab.evaluation.auc import Auc, Ranking, label_auc, rank, weighted_auc
 
 FAMILY_WISE = 0.01  # chance that a whole run without any leak trips the guard
 
@@ -30,18 +30,25 @@ class Leak:
 
 
 def leak(
-    scores: Float[np.ndarray, "records"], labels: Float[np.ndarray, "records"], risk: Float[np.ndarray, "records"]
+    scores: Float[np.ndarray, "records"] | Ranking,
+    labels: Float[np.ndarray, "records"],
+    risk: Float[np.ndarray, "records"],
 ) -> Leak:
-    """The excess of the label AUC over the posterior-weighted AUC on the same cases.
+    """The excess of the label AUC over the posterior-weighted AUC on the same cases. Raises OutOfDomain as they do."""
+    ranking = scores if isinstance(scores, Ranking) else rank(scores)
+    return excess(weighted_auc(ranking, risk), label_auc(ranking, labels), risk)
+
+
+def excess(weighted: Auc, labelled: Auc, risk: Float[np.ndarray, "records"]) -> Leak:
+    """The leak of two areas of the same scores on the same cases.
 
     First order in the labels: excess = mean((y - p) h), h = (below - AUC)/K - (above - AUC)/(1 - K), whose variance
-    given the inputs is sum p (1 - p) h^2 / n^2. Raises OutOfDomain as `weighted_auc`.
+    given the inputs is sum p (1 - p) h^2 / n^2.
     """
-    area = weighted_auc(scores, risk)
-    excess = label_auc(scores, labels).value - area.value
-    h = (area.below - area.value) / area.mass - (area.above - area.value) / (1 - area.mass)
-    se = float(np.sqrt(np.sum(risk * (1 - risk) * h**2)) / len(scores))
-    return Leak(excess, se, excess / se if se > 0 else 0.0)
+    h = (weighted.below - weighted.value) / weighted.mass - (weighted.above - weighted.value) / (1 - weighted.mass)
+    se = float(np.sqrt(np.sum(risk * (1 - risk) * h**2)) / len(risk))
+    difference = labelled.value - weighted.value
+    return Leak(difference, se, difference / se if se > 0 else 0.0)
 
 
 def threshold(rows: int, family_wise: float = FAMILY_WISE) -> float:
@@ -63,6 +70,7 @@ def check(z: Sequence[float], names: Sequence[str], family_wise: float = FAMILY_
     if abs(values[worst]) > limit:
         kind = "knows the test labels" if values[worst] > 0 else "contradicts the known risk"
         raise LeakDetected(
-            f"leak guard: {names[worst]} {kind}: label AUC minus posterior-weighted AUC is {values[worst]:+.1f} "
-            f"standard errors; with {len(values)} comparisons the limit is {limit:.1f}. Its results are not to be trusted."
+            f"leak guard: {names[worst]} {kind}: its label AUC minus its posterior-weighted AUC is "
+            f"{values[worst]:+.1f} standard errors; with {len(values)} comparisons the limit is {limit:.1f}. "
+            "Its results are not to be trusted."
         )

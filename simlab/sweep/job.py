@@ -21,7 +21,8 @@ from simlab.environments.scenario import sample_cohort
 from simlab.errors import SimlabError
 from simlab.evaluation.auc import label_auc, rank, weighted_auc
 from simlab.evaluation.leak import excess
-from simlab.limits import limits as exact_limits
+from simlab.limits.gaussian import moments
+from simlab.limits.oracles import Oracle, view_oracle
 from simlab.methods import Method
 from simlab.models import present
 from simlab.sweep.plan import Job, cell_spec
@@ -144,7 +145,7 @@ class _Evaluation:
     def __init__(self, study: Study, seed: int) -> None:
         self.study, self.seed = study, seed
         self._cohorts: dict[tuple[Any, str], tuple[Views, Cohort]] = {}
-        self._limits: dict[Any, dict[str, Any]] = {}
+        self._limits: dict[Any, Oracle] = {}
 
     def rows(self, spec: Any, arm: Method, fit: Fit) -> list[Row]:
         """Every metric of one fitted arm on the test cohort and, where the target differs, the external one."""
@@ -157,8 +158,7 @@ class _Evaluation:
             scores = fit.score(views)
             task = self.study.compare.task
             labels, risk = cohort.labels[task], cohort.risk[task]
-            best = self._limit(spec)["external" if domain == "external" else "internal"]
-            limit = best["full" if arm.streams == "all" else arm.streams]
+            limit = self._limit(spec, domain, "full" if arm.streams == "all" else arm.streams)
             base = {"cohort": name, "task": task, "n": len(cohort), "limit": limit, "status": "ok", "error": ""}
             ranking = rank(scores)
             area, plain = weighted_auc(ranking, risk), label_auc(ranking, labels)
@@ -198,8 +198,9 @@ class _Evaluation:
             self._cohorts[key] = _views(self.study, spec, stage, self.study.train.n_test, self.seed, domain)
         return self._cohorts[key]
 
-    def _limit(self, spec: Any) -> dict[str, Any]:
-        key = replace(spec, n_lab=2, map_seed=0)
+    def _limit(self, spec: Any, domain: str, view: str) -> float:
+        """The Bayes limit of what the arm may see, in that cohort."""
+        key = (replace(spec, n_lab=2, map_seed=0), view)
         if key not in self._limits:
-            self._limits[key] = exact_limits(spec)
-        return self._limits[key]
+            self._limits[key] = view_oracle(moments(spec, "source"), moments(spec, "external"), view)
+        return self._limits[key].external if domain == "external" else self._limits[key].internal

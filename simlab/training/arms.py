@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from simlab.evaluation.collapse import diagnostics
-from simlab.methods import Method
 from simlab.training import finetune, ridge
 from simlab.training.data import Bench, Fit, Views, columns
+from simlab.training.method import Method
 from simlab.training.pretrain import ROLES, Encoders
 
 # 5 x 7 candidates, as many as a tuned supervised arm tries (`ridge.PENALTIES`); tau = 0 is no pretraining at all.

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from simlab.errors import MissingExtra
-from simlab.methods import Method
 from simlab.training import ridge as ridge_regression
 from simlab.training.data import Bench, Fit, Views, columns
+from simlab.training.method import Method
 
 NO_PENALTY = np.zeros(1)
 

@@ -16,10 +16,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 from torch.nn import functional
 
-from simlab.methods import Method
 from simlab.models import fleet
 from simlab.training import loop
 from simlab.training.data import Bench, Fit, Views
+from simlab.training.method import Method
 from simlab.training.pretrain import ROLES
 
 FOLDS = 3

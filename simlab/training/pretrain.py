@@ -16,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from simlab.errors import OutOfDomain
-from simlab.methods import Method
 from simlab.models import fleet
 from simlab.objectives import ema
 from simlab.objectives.prediction import prediction_loss
 from simlab.objectives.vicreg import covariance, invariance, variance, vicreg
 from simlab.training import loop
+from simlab.training.method import Method
 
 ROLES = ("image", "clinical")
 OTHER = {"image": "clinical", "clinical": "image"}

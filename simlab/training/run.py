@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from simlab.errors import UnknownName
-from simlab.methods import Method
 from simlab.training.data import Bench, Fit
+from simlab.training.method import Method
 
 
 def run_arm(method: Method, bench: Bench) -> Fit:

@@ -1,0 +1,93 @@
+"""One method on one cohort: `python -m simlab.train METHOD --data SOURCE`.
+
+SOURCE is a prepared cohort (`FILE.cohort`) or the name of a synthetic world (`gaussian`). The method is pretrained and
+adapted on the training side of repeated splits by subject (in a world: on fresh seeds), beside comparators on the same
+splits. Finished splits are kept in the run's folder; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from simlab import methods
+from simlab.environments.registry import WORLDS
+from simlab.errors import OutOfDomain, command, unknown
+from simlab.train.settings import DEFAULTS
+
+COMPARATORS = ("supervised", "logistic", "lightgbm", "raw-probe", "random-encoder")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(
+        prog="python -m simlab.train",
+        description="Pretrain and adapt one method on one cohort, beside comparators.",
+        epilog="Example: python -m simlab.train jepa-finetuned --data eicu.cohort --splits 20",
+    )
+    p.add_argument("method", metavar="METHOD", nargs="?", help="name of the method; --list shows all")
+    p.add_argument("--data", metavar="SOURCE", help="a .cohort file (see real_data) or a world's name (gaussian)")
+    p.add_argument("--task", help="binary task to learn (default: the cohort's only one)")
+    p.add_argument("--compare", default=",".join(COMPARATORS), metavar="A,B", help="comparators (default: %(default)s)")
+    p.add_argument("--splits", type=int, default=20, help="repeated splits, or seeds in a world (default: %(default)s)")
+    p.add_argument("--test-share", type=float, default=0.25, help="share of subjects held out (default: %(default)s)")
+    p.add_argument("--labels", type=int, default=0, help="at most so many training labels (default: all)")
+    p.add_argument("--seed", type=int, default=0, help="of the whole run (default: %(default)s)")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"a setting ({', '.join(DEFAULTS)}) or, in a world, a knob",
+    )
+    p.add_argument("--out", type=Path, help="run folder (default: runs/train/<source>-<method>)")
+    p.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where pretraining runs (default: cpu)")
+    p.add_argument("--threads", type=int, default=1, help="threads of the array libraries (default: 1)")
+    p.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE.py", help="a file that registers methods; it is executed"
+    )
+    p.add_argument("--json", action="store_true", help="print the table as JSON")
+    p.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    p.add_argument("--list", action="store_true", help="list the methods and stop")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = parser().parse_args(argv)
+    from simlab.sweep.study import run_plugins
+
+    run_plugins([str(Path(name).resolve()) for name in options.plugin])
+    if options.list:
+        for method in methods.METHODS.values():
+            print(f"{method.name:26s}{method.meaning}")
+        return 0
+    if not options.method or not options.data:
+        raise OutOfDomain("METHOD and --data are needed; --list shows the methods, --help the options.")
+    names = list(dict.fromkeys([options.method, *filter(None, options.compare.split(","))]))
+    arms = [methods.find(name) for name in names]
+    for name, value, low in (
+        ("--splits", options.splits, 2),
+        ("--labels", options.labels, 0),
+        ("--threads", options.threads, 1),
+        ("--seed", options.seed, 0),
+    ):
+        if value < low:
+            raise OutOfDomain(f"{name} = {value}: expected at least {low}.")
+    if not 0 < options.test_share < 1:
+        raise OutOfDomain(f"--test-share = {options.test_share:g}: expected a share between 0 and 1.")
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, str(options.threads))
+    if options.data in WORLDS:
+        from simlab.train import world_run as runner
+    elif Path(options.data).suffix == ".cohort" or Path(options.data).exists():
+        from simlab.train import cohort_run as runner
+    else:
+        raise unknown("data source", options.data, list(WORLDS), "Or give a .cohort file; real_data prepares them.")
+    return runner.run(options, arms)
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

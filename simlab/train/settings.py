@@ -1,0 +1,46 @@
+"""The encoder settings of `python -m simlab.train`, and how `--set` pairs fill them. Imports no array module."""
+
+from __future__ import annotations
+
+from simlab.errors import OutOfDomain, unknown
+
+DEFAULTS: dict[str, float | int | str] = {
+    "encoder": "mlp",
+    "width": 16,
+    "hidden": 64,
+    "steps": 600,
+    "batch": 256,
+    "learning_rate": 2e-3,
+    "weight_decay": 1e-4,
+    "finetune_steps": 100,
+}
+
+
+def settings_of(pairs: list[str], known: list[str]) -> tuple[dict[str, float | int | str], dict[str, str]]:
+    """Split `--set` pairs into encoder settings (typed as `DEFAULTS`) and the rest (knobs, as text).
+
+    Raises OutOfDomain for a malformed pair or value, UnknownName for a key that is neither setting nor `known`.
+    """
+    settings: dict[str, float | int | str] = dict(DEFAULTS)
+    rest: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.removeprefix("train.")
+        if not equals or not text:
+            raise OutOfDomain(f"--set {pair!r}: expected KEY=VALUE.")
+        if key in DEFAULTS:
+            try:
+                settings[key] = type(DEFAULTS[key])(text)
+            except ValueError:
+                kind = type(DEFAULTS[key]).__name__
+                raise OutOfDomain(f"--set {key} = {text!r}: expected a value of type {kind}.") from None
+        elif key in known:
+            rest[key] = text
+        else:
+            raise unknown("setting", key, [*DEFAULTS, *known])
+    if settings["encoder"] not in ("linear", "mlp"):
+        raise OutOfDomain(f"--set encoder = {settings['encoder']!r}: expected linear or mlp.")
+    for key in ("width", "hidden", "steps", "batch", "finetune_steps", "learning_rate"):
+        if settings[key] <= 0:  # type: ignore[operator]
+            raise OutOfDomain(f"--set {key} = {settings[key]}: expected a positive number.")
+    return settings, rest
