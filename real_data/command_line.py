@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace, build: Callable[[Account, Callable[[str], None
         what = "is a file, not a folder" if args.folder.exists() else "does not exist"
         raise InvalidData(f"{args.folder} {what}: name the folder that holds the tables")
     need_polars()
+    writable(args.out)
     say = (lambda _: None) if args.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
     account = Account()
     cohort = build(account, say)
@@ -51,6 +53,16 @@ def run(args: argparse.Namespace, build: Callable[[Account, Callable[[str], None
     if not args.json:
         print(f"\nwritten: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
     return 0
+
+
+def writable(out: Path) -> None:
+    """Raise SimlabError, before hours of reading, where the nearest folder that exists cannot be written."""
+    folder = next(p for p in out.absolute().parents if p.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SimlabError(f"--out {out}: {folder} cannot be written ({error.strerror})") from error
 
 
 def need_polars() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from real_data.account import Account
-from real_data.hourly_variables import KNOWN_TASKS, LABS, SEX, STATIC, VITALS, Hourly
+from real_data.hourly_variables import LABS, MEANINGS, SEX, STATIC, VITALS, Hourly
 from simlab.cohort import Cohort, Stream, Task
 from simlab.errors import InvalidData, OutOfDomain
 
@@ -47,7 +47,7 @@ def prepare(
     """
     say(f"reading {folder}")
     tables = read(folder, outcome or folder / "outc.parquet", account)
-    name = task or task_name(folder)
+    name = task or task_name(folder, outcome)
     stays, outc = tables.dyn["stay_id"].unique().sort().to_numpy(), tables.outc
     if at is not None:
         stays, outc = labels_at(at, stays, outc)
@@ -98,10 +98,10 @@ def describe_task(name: str, outc: pl.DataFrame, cutoff: float | None, at: int |
     """The task of an outcome table: its kind from the labels, its level from whether they are hourly."""
     kind = kind_of(outc["label"])
     level = "visit" if "hour" in outc.columns else "record"
-    known_cutoff, horizon, meaning = KNOWN_TASKS.get(name.split("-at-")[0], (None, None, ""))
+    meaning = MEANINGS.get((name.split("-at-")[0], kind), "label is 1" if kind == "binary" else "")
     if cutoff is None and level == "record":
-        cutoff = float(at) if at is not None else known_cutoff if known_cutoff is not None else DEFAULT_CUTOFF
-    return Task(name, kind, level, cutoff, horizon, meaning or ("label is 1" if kind == "binary" else ""))
+        cutoff = DEFAULT_CUTOFF if at is None else float(at)
+    return Task(name, kind, level, cutoff, positive=meaning)
 
 
 def provenance(tables: Tables, account: Account) -> dict[str, object]:
@@ -117,9 +117,10 @@ def provenance(tables: Tables, account: Account) -> dict[str, object]:
     }
 
 
-def task_name(folder: Path) -> str:
-    """The folder's name as a task's."""
-    return re.sub(r"[^A-Za-z0-9_+-]+", "-", folder.resolve().name).strip("-") or "outcome"
+def task_name(folder: Path, outcome: Path | None) -> str:
+    """A task's name: the folder's; or, for an outcome table elsewhere, that of its folder, or its own."""
+    path = folder if outcome is None else outcome.parent if outcome.stem.lower() == "outc" else outcome.with_suffix("")
+    return re.sub(r"[^A-Za-z0-9_+-]+", "-", path.resolve().name).strip("-") or "outcome"
 
 
 def read(folder: Path, outcome: Path, account: Account) -> Tables:
@@ -150,7 +151,9 @@ def read(folder: Path, outcome: Path, account: Account) -> Tables:
 def read_table(name: str, path: Path, account: Account) -> pl.DataFrame:
     """One parquet table with lower-case column names and an integer stay_id."""
     if not path.is_file():
-        raise InvalidData(f"no table '{name}': looked for {path}")
+        folders = sorted(p.parent.name for p in path.parent.glob(f"*/{path.name}"))
+        hint = f" (its folders {', '.join(folders[:5])} have one: name one of them)" if folders else ""
+        raise InvalidData(f"no table '{name}': looked for {path}{hint}")
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -81,8 +81,8 @@ STATIC = {
 
 SEX = {"male": 1.0, "m": 1.0, "female": 0.0, "f": 0.0}
 
-# Tasks known by the name of their folder: cutoff in hours, horizon in hours, meaning of the positive class.
-KNOWN_TASKS = {
-    "mortality24": (24.0, None, "dies in the intensive care unit after the first 24 hours"),
-    "los": (None, None, "remaining length of stay in the intensive care unit, hours"),
+# What label 1, or the number, means in tasks known by the name of their folder.
+MEANINGS = {
+    ("mortality24", "binary"): "dies in the intensive care unit after the first 24 hours",
+    ("los", "regression"): "remaining length of stay in the intensive care unit, hours",
 }

@@ -81,6 +81,7 @@ def test_hourly_prints_a_summary(data_dir, tmp_path, capsys):
         (mimic_iv.main, ["prepare", "{tmp}"], "--out"),
         (mimic_iv.main, ["prepaer", "{tmp}", "--out", "{tmp}/a.cohort"], "prepare"),
         (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort"], "no table 'dyn': looked for"),
+        (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/file/a.cohort"], "--out"),
         (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--cutoff", "-1"], "--cutoff -1"),
         (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--cutof", "x"], "--cutoff"),
     ],

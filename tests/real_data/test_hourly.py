@@ -170,6 +170,18 @@ def test_a_damaged_parquet_is_named(written):
         prepare(folder)
 
 
+def test_a_folder_above_the_tables_is_told_which_to_name(written):
+    folder = written()
+    with pytest.raises(InvalidData, match="its folders mortality24 have one: name one of them"):
+        prepare(folder.parent)
+
+
+def test_another_outcome_table_names_its_own_task(written, tables, tmp_path):
+    folder = written()
+    tables["outc"].write_parquet(tmp_path / "my outcome.parquet")
+    assert list(prepare(folder, outcome=tmp_path / "my outcome.parquet")[0].tasks) == ["my-outcome"]
+
+
 def test_at_needs_hourly_labels(written):
     with pytest.raises(OutOfDomain, match="one label a stay"):
         prepare(written(), at=3)

@@ -286,7 +286,7 @@ def test_the_split_is_recorded(prepared):
 
 
 def test_nobody_left_is_said_with_the_attrition(prepared):
-    with pytest.raises(InvalidData, match="no stay in .* meets the rules; attrition: intensive-care stays 5"):
+    with pytest.raises(InvalidData, match=r"no stay in .* meets the rules; attrition: intensive-care stays 5"):
         prepared(min_age=120)
 
 
