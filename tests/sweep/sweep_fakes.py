@@ -1,0 +1,121 @@
+"""Jobs that stand in for training: quick, deterministic, or broken on purpose. Run in a sweep's workers.
+
+Each call leaves a line in the file named by SWEEP_FAKE_LOG, so that tests can count what was computed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from simlab.sweep import plan, progress
+from simlab.sweep.plan import Job
+from simlab.sweep.schema import Study
+
+
+def _log(text: str) -> None:
+    with Path(os.environ["SWEEP_FAKE_LOG"]).open("a", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+def _mark(name: str) -> bool:
+    """True the first time that this name is asked for (across processes)."""
+    try:
+        os.close(os.open(f"{os.environ['SWEEP_FAKE_LOG']}.{name}", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def row(cell: int, seed: int, method: str, value: float | None, metric: str = "auc", **more: Any) -> dict[str, Any]:
+    return {"cell": cell, "seed": seed, "method": method, "cohort": "test", "task": "outcome", "metric": metric,
+            "value": value, "se": 0.001, "n": 1000, "limit": 0.9, "status": "ok", "error": "", **more}
+
+
+def score(study: Study, cell: int, seed: int, arm: str) -> float:
+    """A made-up AUC: the frozen arm gains with w_c and loses with labels; noise from (cell, seed, arm) alone."""
+    point = plan.cell(study, cell)
+    w, n = float(point.get("w_c", 0.5)), float(point.get("n_labelled", 300))
+    noise = random.Random(f"{cell}-{seed}-{arm}").gauss(0, 0.004)
+    shared = random.Random(f"{cell}-{seed}").gauss(0, 0.02)  # common to the arms of a seed: paired away
+    return 0.75 + shared + noise + (0.1 * (w - 0.5) - 0.03 * (n / 200 - 1) if arm.endswith("frozen") else 0.0)
+
+
+def rows(study: Study, job: Job) -> list[dict[str, Any]]:
+    found = []
+    for cell in job.cells:
+        for seed in job.seeds:
+            for arm in study.arms:
+                found.append(row(cell, seed, arm, score(study, cell, seed, arm)))
+                found.append(row(cell, seed, arm, 0.1, metric="diag/leak-z"))
+    random.Random(job.index).shuffle(found)  # the table does not depend on a job's own order
+    return found
+
+
+def good(study: Study, job: Job) -> list[dict[str, Any]]:
+    _log(f"job {job.index} threads {os.environ['OMP_NUM_THREADS']}")
+    progress.report(0.5)
+    return rows(study, job)
+
+
+def slow(study: Study, job: Job) -> list[dict[str, Any]]:
+    _log(f"job {job.index} pid {os.getpid()}")
+    if job.index >= 2:
+        time.sleep(60)
+    return rows(study, job)
+
+
+def dies_once(study: Study, job: Job) -> list[dict[str, Any]]:
+    if job.index == 1 and _mark("died"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return good(study, job)
+
+
+def dies_always(study: Study, job: Job) -> list[dict[str, Any]]:
+    if job.index == 1:
+        _log("died")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return good(study, job)
+
+
+def hangs(study: Study, job: Job) -> list[dict[str, Any]]:
+    if job.index == 1:
+        _log("hung")
+        time.sleep(60)
+    return good(study, job)
+
+
+def hoards(study: Study, job: Job) -> list[dict[str, Any]]:
+    if job.index == 1:
+        _log("hoarded")
+        hoard = bytearray(os.urandom(1 << 20) * 400)
+        time.sleep(60)
+        del hoard
+    return good(study, job)
+
+
+def raises(study: Study, job: Job) -> list[dict[str, Any]]:
+    if job.index == 1 and (_mark("raised") or not os.environ.get("SWEEP_FAKE_HEALS")):
+        raise ValueError("the planted fault\nwith a second line")
+    return good(study, job)
+
+
+def one_arm_fails(study: Study, job: Job) -> list[dict[str, Any]]:
+    _log(f"job {job.index}")
+    bad = {"value": None, "se": None, "limit": None, "n": 0, "status": "failed", "error": "ValueError: no fit",
+           "cohort": "", "task": "", "metric": ""}
+    kept = [r for r in rows(study, job) if not (r["method"] == "lda" and r["cell"] == 0)]
+    return kept + [row(0, seed, "lda", None) | bad for seed in job.seeds if 0 in job.cells]
+
+
+def leaks(study: Study, job: Job) -> list[dict[str, Any]]:
+    found = good(study, job)
+    return [r | {"value": 9.0} if r["metric"] == "diag/leak-z" and r["method"] == "lda" else r for r in found]
+
+
+def alien(study: Study, job: Job) -> list[dict[str, Any]]:
+    return [row(999, 0, "lda", 0.5)]
