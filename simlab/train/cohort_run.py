@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -77,23 +78,14 @@ def _splits(
         file = folder / "splits" / f"{index:04d}.json"
         split = _read(file)
         if split is None:
-            checkpoint = folder / "pretraining.pt"
-            checkpoint.unlink(missing_ok=True) if _other_split(folder, index) else None
-            split = run_split(cohort, arms, settings, plan, index, lambda arm: bar.set_postfix_str(arm), checkpoint)
+            checkpoints = folder / "pretraining" / f"{index:04d}"
+            split = run_split(cohort, arms, settings, plan, index, lambda arm: bar.set_postfix_str(arm), checkpoints)
             _save(file, asdict(split))
-            checkpoint.unlink(missing_ok=True)
+            shutil.rmtree(checkpoints, ignore_errors=True)
             if not quiet and not sys.stderr.isatty():
                 print(f"split {index + 1}/{plan.splits} done", file=sys.stderr)
         done.append(split)
     return done
-
-
-def _other_split(folder: Path, index: int) -> bool:
-    """Whether a checkpoint on disk is of another split than this one; notes this one for the next start."""
-    note = folder / "pretraining.split"
-    other = not note.exists() or note.read_text() != str(index)
-    note.write_text(str(index))
-    return other
 
 
 def _freeze(folder: Path, frozen: dict[str, object]) -> None:

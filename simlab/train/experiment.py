@@ -58,9 +58,12 @@ def run_split(
     plan: Plan,
     index: int,
     report: Callable[[str], None],
-    checkpoint: Path | None = None,
+    checkpoints: Path | None = None,
 ) -> Split:
-    """Pretrain, adapt and score every arm on split `index`. Raises InvalidCohort without two streams or a label."""
+    """Pretrain, adapt and score every arm on split `index`; pretraining resumes from a file in `checkpoints`.
+
+    Raises InvalidCohort without two streams, OutOfDomain with too few labels, DamagedFile for a checkpoint.
+    """
     y = cohort.labels[plan.task].astype(np.float64)
     train, test = list(splits.repeated(cohort.subject, y, index + 1, plan.test_share, plan.seed))[index]
     test = test[np.isfinite(y[test])]
@@ -76,7 +79,7 @@ def run_split(
     for arm in arms:
         report(arm.name)
         if arm.recipe not in encoders:
-            encoders[arm.recipe] = _encoders(arm, views, settings, seeds, checkpoint)
+            encoders[arm.recipe] = _encoders(arm, views, settings, seeds, checkpoints)
         fit = run_arm(
             arm, Bench(data, views, encoders[arm.recipe], settings, rng.integer(plan.seed, index, "adaptation"))
         )
@@ -107,14 +110,17 @@ def _encoders(
     views: dict[str, Float[np.ndarray, "records _"]],
     settings: pretrain.Settings,
     seeds: tuple[int, int],
-    checkpoint: Path | None,
+    checkpoints: Path | None,
 ) -> pretrain.Encoders:
     if not arm.pretrained:
         inputs = {role: views[role].shape[1] for role in pretrain.ROLES}
         return pretrain.random_encoders(inputs, settings, [seeds[0]])[0]
     stacked = {role: views[role][None] for role in pretrain.ROLES}
-    every = max(1, settings.steps // 4)
-    return pretrain.pretrain(stacked, arm, settings, [seeds], checkpoint=checkpoint, every=every)[0]
+    if checkpoints is None:
+        return pretrain.pretrain(stacked, arm, settings, [seeds])[0]
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    file = checkpoints / f"{'-'.join(arm.recipe)}.pt"
+    return pretrain.pretrain(stacked, arm, settings, [seeds], checkpoint=file, every=max(1, settings.steps // 4))[0]
 
 
 @dataclass(frozen=True)

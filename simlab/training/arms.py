@@ -11,9 +11,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from simlab.evaluation.collapse import diagnostics
 from simlab.training import finetune, ridge
-from simlab.training.data import Bench, Fit, Views, columns
+from simlab.training.data import Bench, Fit, Views, columns, encoder_diagnostics
 from simlab.training.method import Method
 from simlab.training.pretrain import ROLES, Encoders
 
@@ -72,14 +71,6 @@ def stretch(
 ) -> Float[np.ndarray, "records features"]:
     """(I + tau^2 P P')^(1/2) applied to each row, P orthonormal."""
     return x + (np.sqrt(1 + tau**2) - 1) * (x @ basis) @ basis.T
-
-
-def encoder_diagnostics(bench: Bench, encoders: Encoders) -> dict[str, float]:
-    """The collapse columns of each view on unlabelled records."""
-    if encoders.kind == "identity":
-        return {}
-    shown = encoders.represent({role: bench.pretraining[role][:2000] for role in ROLES})
-    return {k: v for role in ROLES for k, v in diagnostics(shown[role], role).items()}
 
 
 def _side_by_side(views: Views) -> Float[np.ndarray, "records features"]:

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from simlab.errors import OutOfDomain
-from simlab.training.pretrain import Encoders, Settings
+from simlab.evaluation.collapse import diagnostics
+from simlab.training.pretrain import ROLES, Encoders, Settings
 
 Views = Mapping[str, Float[np.ndarray, "records _"]]
 Score = Callable[[Views], Float[np.ndarray, "records"]]
@@ -59,3 +60,11 @@ def columns(views: Views, streams: str) -> Float[np.ndarray, "records features"]
     """The features of the roles that an arm sees, side by side, float64."""
     roles = ("image", "clinical") if streams == "all" else (streams,)
     return np.concatenate([np.asarray(views[role], dtype=np.float64) for role in roles], axis=1)
+
+
+def encoder_diagnostics(bench: Bench, encoders: Encoders) -> dict[str, float]:
+    """The collapse columns of each view on unlabelled records."""
+    if encoders.kind == "identity":
+        return {}
+    shown = encoders.represent({role: bench.pretraining[role][:2000] for role in ROLES})
+    return {k: v for role in ROLES for k, v in diagnostics(shown[role], role).items()}

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from simlab.models import fleet
 from simlab.training import loop
-from simlab.training.data import Bench, Fit, Views
+from simlab.training.data import Bench, Fit, Views, encoder_diagnostics
 from simlab.training.method import Method
 from simlab.training.pretrain import ROLES
 
@@ -42,7 +42,9 @@ def fit(method: Method, bench: Bench) -> Fit:
         chosen, stop = _tune(bench, start, x, y, anchored, steps)
     everyone = torch.ones(1, len(y), dtype=torch.bool)
     final = _train(start, x, y, everyone, [chosen], anchored, stop, lambda step, parameters: None)
-    return Fit(lambda views: _score(final, roles, views), {"diag/steps": float(stop), "diag/penalty": chosen})
+    found = encoder_diagnostics(bench, bench.encoders) if anchored else {}
+    found |= {"diag/steps": float(stop), "diag/penalty": chosen}
+    return Fit(lambda views: _score(final, roles, views), found)
 
 
 def _tune(
