@@ -89,12 +89,13 @@ class Equivalent:
     def correlation(self, n: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """r(n) at the best pair for each n: r = (A/phi) / sqrt(q), q = (C + v - B)/(1 - df2/n) - v + 2 A."""
         best = np.zeros(len(n))
-        for i, labels in enumerate(n):
-            valid = (self.df1 < labels) & (self.df2 < labels) & (self.a > 0)
-            a = self.a[valid]
-            risk = (self.c[valid] + self.v - self.b) / (1 - self.df2[valid] / labels)
-            q = risk - self.v + 2 * a
-            best[i] = np.max(np.where(q > 0, a / np.sqrt(np.maximum(q, 1e-300)), 0.0), initial=0.0) / self.phi
+        order = np.argsort(np.maximum(self.df1, self.df2))
+        a, c, df2 = self.a[order], self.c[order] + self.v - self.b, self.df2[order]
+        allowed = np.searchsorted(np.maximum(self.df1, self.df2)[order], n, side="left")
+        for i, (labels, most) in enumerate(zip(n, allowed, strict=True)):
+            if most:
+                q = c[:most] / (1 - df2[:most] / labels) - self.v + 2 * a[:most]
+                best[i] = np.sqrt(np.max(np.where(q > 0, a[:most] ** 2 / np.maximum(q, 1e-300), 0.0))) / self.phi
         return np.clip(best, 0, 1)
 
 
@@ -220,7 +221,7 @@ def _crossing(first: str, one: Method, second: str, two: Method) -> Crossing:
     n is continuous here and starts just past the pole of a least-squares formula (n = p + 1), where its AUC is 0.5.
     """
     least = max(one.n_least, two.n_least)
-    grid = np.concatenate([[least - 0.99, least - 0.5], np.geomspace(least, N_MOST, 400)])
+    grid = np.concatenate([[least - 0.99, least - 0.5], np.geomspace(least, N_MOST, 240)])
     gap = one.curve(grid) - two.curve(grid)
     sign = np.where(np.abs(gap) <= LEVEL, 0, np.sign(gap)).astype(int)
     seen = np.flatnonzero(sign)

@@ -6,6 +6,7 @@ None of these is a knob: shares of variance are (facts 3.2). Information is in n
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -39,7 +40,7 @@ def about_label(law: Moments, view: str = "full") -> float:
     share, k = retained(law, view), law.prevalence_law
     if share >= 1 - 1e-12:
         return float(_entropy(np.array([k]))[0])
-    x, w = leggauss(400)
+    x, w = _rule(400)
     x, w = 9 * x, 9 * w * np.exp(-((9 * x) ** 2) / 2) / np.sqrt(2 * np.pi)
     risk = ndtr((np.sqrt(share) * x + ndtri(k)) / np.sqrt(1 - share))
     return max(float(_entropy(np.array([k]))[0] - w @ _entropy(risk) / w.sum()), 0.0)
@@ -64,6 +65,12 @@ def informations(law: Moments) -> dict[str, float | None]:
         **{f"label_{view}": about_label(law, view) for view in VIEWS},
     }
     return {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
+
+
+@lru_cache(maxsize=8)
+def _rule(points: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Gauss-Legendre nodes and weights on [-1, 1], computed once (and not to be written to)."""
+    return leggauss(points)
 
 
 def _information(share: float) -> float:
@@ -147,7 +154,7 @@ def _imhof(ratio: Float[np.ndarray, " m"], shift: Float[np.ndarray, " m"], point
     edges = np.concatenate([np.linspace(0, 1, 41), np.geomspace(1, 1e6, 800)[1:]])
     gone = np.abs(_characteristic(edges, ratio, shift)) < 1e-12
     edges = edges[:np.argmax(gone) + 1] if gone.any() else edges
-    x, w = leggauss(points)
+    x, w = _rule(points)
     half = np.diff(edges)[:, None] / 2
     u = (half * x + edges[:-1, None] + half).ravel()
     total = (half * w).ravel() @ (_characteristic(u, ratio, shift).imag / u)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import draw, rank_auc
+from limits_oracle import draw, rank_auc
 
 from simlab.environments.knobs import spec
 from simlab.errors import UnknownName

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import rank_auc
+from limits_oracle import rank_auc
 from scipy.stats import norm
 
 from simlab.environments.knobs import spec

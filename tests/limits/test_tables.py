@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import toy
+from limits_oracle import toy
 
 from simlab.environments.knobs import spec
 from simlab.environments.presets import from_preset
