@@ -33,7 +33,7 @@ COLUMNS = {
     "icu/procedureevents": "stay_id starttime endtime itemid statusdescription",
 }
 OPTIONAL = {
-    "icu/chartevents": "storetime value",
+    "icu/chartevents": "storetime",
     "hosp/labevents": "storetime specimen_id",
     "icu/inputevents": "storetime orderid",
     "icu/outputevents": "storetime",
@@ -171,11 +171,11 @@ def numbers(*names: str) -> list[pl.Expr]:
 
 
 def times(*names: str) -> list[pl.Expr]:
-    """These text columns as date-times (a bare date is its midnight), null where they are not."""
-    parsed = []
-    for n in names:
-        text = pl.col(n).str.strip_chars()
-        full = text.str.to_datetime(TIME_FORMAT, strict=False, time_unit="us")
-        date = text.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
-        parsed.append(pl.coalesce(full, date).alias(n))
-    return parsed
+    """These text columns as date-times, null where they are not."""
+    return [pl.col(n).str.strip_chars().str.to_datetime(TIME_FORMAT, strict=False, time_unit="us") for n in names]
+
+
+def dates(*names: str) -> list[pl.Expr]:
+    """These text columns as date-times, a bare date as its midnight, null where they are neither."""
+    days = [pl.col(n).str.strip_chars().str.to_datetime("%Y-%m-%d", strict=False, time_unit="us") for n in names]
+    return [pl.coalesce(time, day).alias(n) for time, day, n in zip(times(*names), days, names, strict=True)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from real_data.account import Account
-from real_data.mimic_iv.layout import Layout, integers, numbers, times
+from real_data.mimic_iv.layout import Layout, dates, integers, numbers, times
 from real_data.mimic_iv.variables import EMERGENCY
 from simlab.errors import InvalidData
 
@@ -34,7 +34,7 @@ def read(layout: Layout, account: Account) -> pl.DataFrame:
     or null); end_h, the hour after which nothing belongs to the stay: out-time, or death where that is earlier.
     """
     anchors = integers("anchor_year", "anchor_age")
-    patients = table(layout, "hosp/patients", account, ["subject_id"], times("dod"), anchors)
+    patients = table(layout, "hosp/patients", account, ["subject_id"], dates("dod"), anchors)
     typed = times("admittime", "dischtime", "deathtime"), numbers("hospital_expire_flag")
     admissions = table(layout, "hosp/admissions", account, ["hadm_id", "subject_id"], *typed)
     stays = table(layout, "icu/icustays", account, ["stay_id", "hadm_id", "subject_id"], times("intime", "outtime"))
