@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from simlab.cohort import Cohort
-
+from simlab.cohort import Cohort
 
 MANY = 4  # items of one table that share a reason are told in one line
 
@@ -59,7 +56,8 @@ def as_text(cohort: Cohort, account: Account) -> str:
         # Of the visits that exist, not of the padding.
         visits = int(cohort.length.sum()) if s.time is not None else len(cohort)
         share = s.observed.sum() / max(1, visits * len(s.channels))
-        lines.append(f"  {name}: {len(s.channels)} channels, {s.visits} visits at most, {share:.0%} observed")
+        most = f"{s.visits} visits at most" if s.visits > 1 else "1 visit"
+        lines.append(f"  {name}: {len(s.channels)} channels, {most}, {share:.0%} observed")
     lines += ["", "attrition", *_table([[r["step"], r["n"], r["positives"]] for r in account.attrition])]
     if account.dropped:
         head = ["table", "item", "reason", "n"]

@@ -9,13 +9,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from simlab.errors import InvalidData, MissingExtra, SimlabError
-
-if TYPE_CHECKING:
-    from real_data.account import Account
-    from simlab.cohort import Cohort
 
 # 1.36 inflates a whole compressed table before it reads a row of it; 1.38 streams.
 OLDEST_POLARS = (1, 38)
@@ -33,8 +28,11 @@ def parser(prog: str, description: str, folder: str) -> tuple[argparse.ArgumentP
     return command, prepare
 
 
-def run(args: argparse.Namespace, build: Callable[[Account, Callable[[str], None]], Cohort]) -> int:
-    """Check what can be checked beforehand, build, save, print. Nothing is written when anything is refused."""
+def run(args: argparse.Namespace, build: Callable[..., object]) -> int:
+    """Check what can be checked beforehand, build, save, print. Nothing is written when anything is refused.
+
+    build(account, say) gives the cohort, fills the account and tells its progress with say(line).
+    """
     from real_data.account import Account, as_text, summary
     from simlab.cohort import save
 

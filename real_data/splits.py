@@ -20,9 +20,7 @@ def by_subject(subject: np.ndarray, fractions: Mapping[str, float] = FRACTIONS, 
         raise ValueError(f"fractions sum to {sum(fractions.values()):g}, not 1")
     names, edges = list(fractions), np.cumsum(list(fractions.values()))
     last = len(names) - 1
-    sides = {
-        s: names[min(int(np.searchsorted(edges, share(s, seed), "right")), last)] for s in set(subject.tolist())
-    }
+    sides = {s: names[min(int(np.searchsorted(edges, share(s, seed), "right")), last)] for s in set(subject.tolist())}
     return np.array([sides[s] for s in subject.tolist()], dtype=f"U{max(map(len, names))}")
 
 

@@ -139,7 +139,7 @@ def find_table(table: str, name: str, folder: Path) -> Path:
 def read_header(table: str, path: Path) -> list[str]:
     """The header in lower case. Raises InvalidData for an empty file, a column that is missing or there twice."""
     try:
-        with (gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")) as f:
+        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as f:
             line = f.readline(1 << 16)
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidData(f"table {table}: {path} cannot be read ({error})") from error

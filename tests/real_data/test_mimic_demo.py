@@ -125,3 +125,29 @@ def test_nothing_lies_beyond_death_or_out_time(prepared, everyone):
     for row, stay in enumerate(cohort.record.tolist()):
         assert cohort.length[row] == min(72, int(np.ceil(end[stay])))
         assert not cohort.streams["state"].observed[row, cohort.length[row] :].any()
+
+
+def test_values_are_those_of_a_plain_computation(prepared, found):
+    """Heart rate and temperature of the first day, again by hand from the raw rows."""
+    cohort, _ = prepared
+    place = {stay: row for row, stay in enumerate(cohort.record.tolist())}
+    stays_file = pl.read_csv(found.paths["icu/icustays"], try_parse_dates=True)
+    begin = dict(stays_file.select("stay_id", "intime").iter_rows())
+    wanted = {"220045": ("hr", 1, 300), "223761": ("temp", 32, 42), "223762": ("temp", 32, 42)}
+    chart = pl.read_csv(found.paths["icu/chartevents"], infer_schema=False).unique()
+    chart = chart.filter(pl.col("itemid").is_in(list(wanted))).select(
+        pl.col("stay_id").cast(int), pl.col("charttime").str.to_datetime(), "itemid", pl.col("valuenum").cast(float)
+    )
+    sums: dict[tuple[int, int, str], list[float]] = {}
+    for stay, when, item, shown in chart.iter_rows():
+        name, low, high = wanted[item]
+        value = (shown - 32) * 5 / 9 if item == "223761" else shown
+        hour = (when - begin[stay]).total_seconds() / 3600
+        if stay in place and 0 <= hour < 24 and low <= value <= high:
+            sums.setdefault((place[stay], int(hour), name), []).append(value)
+    state = cohort.streams["state"]
+    for name in ("hr", "temp"):
+        found_hours = state.observed[:, :24, state.channels.index(name)].sum()
+        assert found_hours == sum(key[2] == name for key in sums) > 500
+    for (row, hour, name), values in sums.items():
+        assert state.values[row, hour, state.channels.index(name)] == pytest.approx(np.mean(values), rel=1e-5)
