@@ -145,8 +145,8 @@ def _cell(axes: Axes, x: float, y: float, box: tuple[float, float, float, float]
     axes.text(x, y - up, number, **style)
 
 
-def _boundaries(axes: Axes, panel: Panel, y: Float[np.ndarray, " rows"], y_edges: Float[np.ndarray, " edges"],
-                x_edges: Float[np.ndarray, " edges"]) -> None:
+def _boundaries(axes: Axes, panel: Panel, y: Float[np.ndarray, " rows"], y_edges: Float[np.ndarray, " y_edges"],
+                x_edges: Float[np.ndarray, " x_edges"]) -> None:
     """Measured: a stroke through each row with its interval as a bar. Predicted: a dashed stroke; both joined up."""
     measured = [(row.measured.at, y[r]) for r, row in enumerate(panel.rows) if row.measured and row.measured.at]
     predicted = [(row.predicted.at, y[r]) for r, row in enumerate(panel.rows) if row.predicted and row.predicted.at]

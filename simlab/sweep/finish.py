@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from simlab.errors import LeakDetected, SimlabError
 from simlab.evaluation import leak
 from simlab.sweep import atlas as maps
-from simlab.sweep import plan, provenance, results, textmap
+from simlab.sweep import figure, plan, provenance, results, textmap
 from simlab.sweep.folder import Folder, write_text
 from simlab.sweep.schema import Study
 
@@ -71,8 +71,6 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
         atlas = maps.build(study, table)
         write_text(folder.verdicts, maps.as_csv(maps.verdict_records(atlas)))
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
-        from simlab.sweep import figure
-
         figure.save(atlas, folder.png, folder.pdf)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
                    leak_message(table))

@@ -141,15 +141,20 @@ def resolved(study: Study) -> dict[str, Any]:
                   **({"plugins": list(study.plugins)} if study.plugins else {})},
         "world": {"name": study.world, "knobs": dict(study.knobs)},
         "axes": {axis.name: {"values": list(axis.values), "scale": axis.scale} for axis in study.axes},
-        "design": dataclasses.asdict(study.design),
+        "design": _given(study.design),
         "compare": {
             "arms": list(study.arms),
             "contrast": [list(pair) for pair in study.contrasts],
             **{k: getattr(study.compare, k) for k in ("metric", "cohort", "task", "rope")},
         },
         "seeds": {"looks": list(study.looks)},
-        **{k: dataclasses.asdict(getattr(study, k)) for k in ("tune", "budget", "limits", "train")},
+        **{k: _given(getattr(study, k)) for k in ("tune", "budget", "limits", "train")},
     }
+
+
+def _given(section: Any) -> dict[str, Any]:
+    """A section's keys that have a value."""
+    return {key: value for key, value in dataclasses.asdict(section).items() if value is not None}
 
 
 def dump(study: Study) -> str:
@@ -164,7 +169,7 @@ def difference(frozen: Mapping[str, Any], now: Study) -> str | None:
     """
     free = ("limits.", "budget.")
     old = {k: v for k, v in fields.flatten(frozen).items() if not k.startswith(free)}
-    new = {k: v for k, v in fields.flatten(resolved(now)).items() if not k.startswith(free) and v is not None}
+    new = {k: v for k, v in fields.flatten(resolved(now)).items() if not k.startswith(free)}
     for key in [*new, *old]:
         if old.get(key) != new.get(key):
             return f"{key}: {old.get(key, 'nothing')!r} there, {new.get(key, 'nothing')!r} now"

@@ -64,7 +64,7 @@ def _marked(cells: list[str], width: int, mark: int | None) -> str:
 
 def _measured(row: Row, atlas: Atlas) -> str:
     found, place = row.measured, atlas.layout
-    if found is None:
+    if found is None or found.side == "unknown":
         return "-"
     if found.at is None:
         level = all(abs(v.mean) <= atlas.study.compare.rope for v in row.verdicts)

@@ -7,7 +7,9 @@ only where the study declared them, alpha shared equally among them; no verdict 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -42,8 +44,14 @@ def interval(differences: Float[np.ndarray, "seeds"], alpha: float = ALPHA) -> t
     mean = float(np.mean(differences)) if n else float("nan")
     if n < 2:
         return mean, -np.inf, np.inf
-    half = float(stats.t.ppf(1 - alpha / 2, n - 1) * np.std(differences, ddof=1) / np.sqrt(n))
+    half = student(alpha, n - 1) * float(np.std(differences, ddof=1)) / math.sqrt(n)
     return mean, mean - half, mean + half
+
+
+@lru_cache(maxsize=256)
+def student(alpha: float, degrees: int) -> float:
+    """The two-sided Student t quantile at level 1 - alpha."""
+    return float(stats.t.ppf(1 - alpha / 2, degrees))
 
 
 def read(low: float, high: float, rope: float) -> str:
@@ -83,8 +91,8 @@ class Crossing:
     """Where a curve of differences along an axis last changes sign, with an interval; in the axis's own units.
 
     `at` is None where the mean curve does not change sign within the axis. `low` and `high` are the interval's ends:
-    -inf or inf where it reaches beyond the axis. `side` says who is ahead: "ahead" or "behind" throughout, or
-    "ahead-below" / "ahead-above" the crossing.
+    -inf or inf where it reaches beyond the axis. `side` says who is ahead: "ahead" or "behind" throughout,
+    "ahead-below" or "ahead-above" the crossing, or "unknown" where nothing was measured.
     """
 
     at: float | None
@@ -96,12 +104,21 @@ class Crossing:
 def last_crossing(x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points"]) -> float | None:
     """The largest x at which y, linear between points, changes sign; None when it does not. NaN points are skipped."""
     kept = np.isfinite(y)
-    x, y = x[kept], y[kept]
-    changes = np.flatnonzero((y[1:] > 0) != (y[:-1] > 0))
+    found = float(last_crossings(x[kept], y[kept][:, None])[0]) if kept.any() else math.nan
+    return None if math.isnan(found) else found
+
+
+def last_crossings(
+    x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points curves"]
+) -> Float[np.ndarray, "curves"]:
+    """`last_crossing` of each column of finite numbers, NaN where there is none."""
+    changes = (y[1:] > 0) != (y[:-1] > 0)
     if not len(changes):
-        return None
-    i = int(changes[-1])
-    return float(x[i] + (x[i + 1] - x[i]) * y[i] / (y[i] - y[i + 1]))
+        return np.full(y.shape[1], np.nan)
+    i = len(changes) - 1 - np.argmax(changes[::-1], axis=0)  # the last change, where there is one
+    a, b = np.take_along_axis(y, i[None], 0)[0], np.take_along_axis(y, i[None] + 1, 0)[0]
+    some = changes.any(axis=0)
+    return np.where(some, x[i] + (x[i + 1] - x[i]) * a / np.where(some, a - b, 1.0), np.nan)
 
 
 def curve_through(
@@ -127,12 +144,16 @@ def boundary(x: Float[np.ndarray, "points"], differences: Float[np.ndarray, "poi
     whole seeds, so that the correlation of neighbouring points, which share a seed's draws, is kept; the percentiles
     are widened from the normal to Student t (Hesterberg 2015, "expanded percentile"), since a plain percentile interval
     of few seeds covers too little. A resampled curve without a sign change lies beyond the axis, on the side where its
-    sign puts it. Seeds with a missing point are left out; below eight whole seeds the interval is (-inf, inf).
+    sign puts it. Points without any seed are left out, then seeds with a missing point; below eight whole seeds the
+    interval is (-inf, inf).
     """
-    at = np.log(x) if log else np.asarray(x, dtype=float)
+    there = np.isfinite(differences).any(axis=1)  # a point where no seed has a pair is left out
+    at, differences = (np.log(x) if log else np.asarray(x, dtype=float))[there], differences[there]
     whole = differences[:, np.isfinite(differences).all(axis=0)]
     n = whole.shape[1]
-    mean = whole.mean(axis=1) if n else np.full(len(x), np.nan)
+    if len(at) < 2 or not n:
+        return Crossing(None, -np.inf, np.inf, "unknown")
+    mean = whole.mean(axis=1)
     dense, curve = curve_through(at, mean[:, None])
     where = last_crossing(dense, curve[:, 0])
     falling = _falls(at, mean, where)
@@ -143,12 +164,10 @@ def boundary(x: Float[np.ndarray, "points"], differences: Float[np.ndarray, "poi
         return Crossing(None if where is None else float(back(where)), -np.inf, np.inf, side)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=draws) / n  # seeds drawn with replacement
     curves = curve_through(at, whole @ weights.T)[1]
-    places = np.empty(draws)
-    for i in range(draws):
-        found = last_crossing(dense, curves[:, i])
-        beyond = np.inf if (curves[-1, i] > 0) == falling else -np.inf
-        places[i] = beyond if found is None else found
-    tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(1 - alpha / 2, n - 1))
+    places = last_crossings(dense, curves)
+    beyond = np.where((curves[-1] > 0) == falling, np.inf, -np.inf)
+    places = np.where(np.isnan(places), beyond, places)
+    tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * student(alpha, n - 1))
     low, high = np.quantile(places, [tail, 1 - tail], method="inverted_cdf")
     ends = [float(back(v)) if np.isfinite(v) else float(v) for v in (low, high)]
     return Crossing(None if where is None else float(back(where)), ends[0], ends[1], side)
@@ -158,4 +177,4 @@ def _falls(at: np.ndarray, mean: np.ndarray, where: float | None) -> bool:
     """Whether the first arm is ahead below the boundary: from the crossing's direction, else from the curve's slope."""
     if where is not None:
         return bool(mean[-1] <= 0)
-    return bool(len(at) < 2 or not np.isfinite(mean).all() or np.polyfit(at, mean, 1)[0] <= 0)
+    return bool(np.polyfit(at, mean, 1)[0] <= 0)

@@ -1,0 +1,225 @@
+"""Whole runs: nothing computed twice, nothing lost, the same table whatever happened on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import HERE, calls
+
+from simlab.errors import InvalidStudy, SimlabError
+from simlab.sweep import driver, plan, pool, results, study
+from simlab.sweep.finish import Summary
+from simlab.sweep.folder import Folder
+
+Run = Callable[..., Summary]
+PATIENCE = 20.0  # seconds that anything here may take at most
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figure has tests of its own; here it would take most of the time."""
+
+    def blank(_: object, png: Path, pdf: Path) -> None:
+        png.write_bytes(b"")
+        pdf.write_bytes(b"")
+
+    monkeypatch.setattr("simlab.sweep.figure.save", blank)
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited too long for {what}"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie that nobody has reaped does not)."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.kill(pid, 0)
+            return not Path("/proc/self/stat").exists()
+        return False
+    return status.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_a_run_again_does_nothing_again(run: Run, fakes: Path, tmp_path: Path) -> None:
+    first = run()
+    assert calls(fakes) == [f"job {i} threads 1" for i in range(4)]
+    again = run()
+    assert len(calls(fakes)) == 4
+    assert (again.jobs_run, again.trainings, again.digest) == (0, 0, first.digest)
+    assert (first.jobs_run, first.trainings) == (4, 8)
+    journal = (tmp_path / "out" / "journal.log").read_text(encoding="utf-8")
+    assert journal.count('"cell"') == 6  # each cell one trial, also after the second run
+    present = {path.name for path in (tmp_path / "out").iterdir()}
+    assert present >= {"study.toml", "shards", "journal.log", "results.parquet", "manifest.json", "verdicts.csv",
+                       "boundary.csv", "map.png", "map.pdf", "run.log"}
+
+
+def test_digest_is_equal_for_any_workers_and_order(
+    run: Run, small: study.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = run(out="one").digest
+    assert run(out="two", workers=2).digest == one
+    ordered = plan.jobs
+
+    class Backwards(pool.Pool):
+        def run(self, jobs: list[plan.Job]) -> Iterator[pool.Outcome]:  # type: ignore[override]
+            return super().run(list(reversed(jobs)))
+
+    monkeypatch.setattr(driver, "Pool", Backwards)
+    assert run(out="three").digest == one
+    assert ordered(small) == plan.jobs(small)
+
+
+def test_missing_and_torn_shards_alone_are_computed_again(run: Run, fakes: Path, tmp_path: Path) -> None:
+    digest = run().digest
+    shards = tmp_path / "out" / "shards"
+    (shards / "job-00001.parquet").unlink()
+    torn = shards / "job-00002.parquet"
+    torn.write_bytes(torn.read_bytes()[:200])
+    (shards / "job-00003.parquet.99.tmp").write_bytes(b"half")
+    again = run()
+    assert calls(fakes)[4:] == ["job 1 threads 1", "job 2 threads 1"]
+    assert again.digest == digest
+    assert (shards / "job-00002.parquet.damaged").exists()
+    assert not list(shards.glob("*.tmp"))
+
+
+def test_a_killed_worker_is_replaced_and_its_job_tried_once_more(run: Run, fakes: Path) -> None:
+    found = run("dies_once", workers=2)
+    assert found.failures == []
+    assert sorted(calls(fakes)) == [f"job {i} threads 1" for i in range(4)]
+    assert found.digest == run(out="calm").digest
+
+
+def test_a_job_that_always_kills_its_worker_becomes_rows(run: Run, fakes: Path) -> None:
+    found = run("dies_always", workers=2)
+    assert calls(fakes).count("died") == 2
+    assert {f["status"] for f in found.failures} == {"killed"}
+    assert "SIGKILL" in found.failures[0]["error"]
+    assert len(found.failures) == 6 * 2 * 3  # cells x seeds of the job x arms
+    assert found.atlas is not None and found.atlas.panels[0].rows[0].verdicts[0].reason.startswith("fewer than 8 seeds")
+
+
+def test_a_stuck_and_a_hoarding_job_are_stopped(run: Run, toml: Path) -> None:
+    stuck = run("hangs", which=study.load(str(toml), ["limits.timeout_s=2"]), out="stuck", workers=2)
+    assert {(f["status"], f["error"]) for f in stuck.failures} == {("timeout", "stopped after limits.timeout_s = 2")}
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("memory is watched where /proc is")
+    hoard = run("hoards", which=study.load(str(toml), ["limits.memory_mb=300"]), out="hoard", workers=2)
+    assert {(f["status"], f["error"]) for f in hoard.failures} == {("killed", "stopped above limits.memory_mb = 300")}
+
+
+def test_a_job_that_raises_becomes_rows_and_is_retried_on_request(
+    run: Run, fakes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run("raises")
+    assert {f["error"] for f in found.failures} == {"ValueError: the planted fault"}
+    assert run("good").failures == found.failures  # a failure is a result: not computed again unasked
+    before = len(calls(fakes))
+    assert run("good", retry_failed=True).failures == []
+    assert calls(fakes)[before:] == ["job 1 threads 1"]
+
+
+def test_an_unloadable_job_is_one_error(run: Run) -> None:
+    with pytest.raises(SimlabError, match="cannot load sweep_fakes:missing: AttributeError"):
+        run("missing")
+    with pytest.raises(SimlabError, match="not one of its own"):
+        run("alien", out="alien")
+
+
+def test_a_changed_study_is_refused_by_its_field(run: Run, toml: Path, tmp_path: Path) -> None:
+    run()
+    with pytest.raises(InvalidStudy, match=r"train\.steps: 1200 there, 50 now.*--out another"):
+        run(which=study.load(str(toml), ["train.steps=50"]))
+    with pytest.raises(InvalidStudy, match=r"begun with --threads 1, now 2"):
+        run(threads=2)
+    run(which=study.load(str(toml), ["limits.timeout_s=99"]))  # a limit changes no number
+    (tmp_path / "out" / "study.toml").write_text("[torn", encoding="utf-8")
+    with pytest.raises(InvalidStudy, match=r"study\.toml cannot be read"):
+        run()
+
+
+def test_a_second_driver_on_a_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.make()
+    with folder.lock(), pytest.raises(SimlabError, match=rf"in use by process {os.getpid()}"):
+        run()
+    run()  # and let in when the first is gone
+
+
+def test_a_full_disk_keeps_what_is_finished(run: Run, fakes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = results.write_shard
+
+    def full(which: study.Study, job: plan.Job, table: object, path: Path) -> None:
+        if job.index == 2:
+            raise OSError(28, "No space left on device")
+        real(which, job, table, path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(results, "write_shard", full)
+    with pytest.raises(SimlabError, match=r"no space left.*2 of 4 jobs are finished and kept"):
+        run()
+    monkeypatch.setattr(results, "write_shard", real)
+    before = len(calls(fakes))
+    run()
+    assert [line.split()[1] for line in calls(fakes)[before:]] == ["2", "3"]
+
+
+def test_a_leak_is_said_loudly(run: Run) -> None:
+    assert run().leak == ""
+    assert "lda in cohort test" in run("leaks", out="leaky").leak
+
+
+def _start(toml: Path, out: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, str(HERE / "launch.py"), "slow", str(toml), "--out", str(out),
+                             "--workers", "2"], env=environment, stderr=subprocess.PIPE)
+
+
+def _worker_pids(log: Path) -> set[int]:
+    return {int(line.split()[-1]) for line in calls(log)}
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=["killed", "ctrl-c", "terminated"])
+def test_when_the_driver_ends_its_workers_end_and_finished_jobs_stay(
+    toml: Path, tmp_path: Path, fakes: Path, environment: dict[str, str], run: Run, end: signal.Signals
+) -> None:
+    driving = _start(toml, tmp_path / "out", environment)
+    try:
+        wait_for(lambda: len(calls(fakes)) == 4, "the last two jobs to begin")
+        driving.send_signal(end)
+        code = driving.wait(timeout=PATIENCE)
+    finally:
+        driving.kill()
+    message = driving.stderr.read().decode() if driving.stderr else ""
+    assert code == (-signal.SIGKILL if end == signal.SIGKILL else 130), message
+    if end != signal.SIGKILL:
+        assert "interrupted: what was finished is kept" in message
+    wait_for(lambda: not any(alive(pid) for pid in _worker_pids(fakes)), "the workers to end")
+    assert Folder(tmp_path / "out").finished() == {0, 1}
+    resumed = run()
+    assert calls(fakes)[4:] == ["job 2 threads 1", "job 3 threads 1"]
+    assert resumed.digest == run(out="calm").digest
+
+
+def test_the_manifest_says_how_the_table_came_about(run: Run, tmp_path: Path) -> None:
+    found = run()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["digest"] == found.digest and manifest["failed"] == 0 and manifest["device"] == "cpu"
+    (entry,) = manifest["runs"]
+    assert {"started", "seconds", "trainings", "versions", "cpu", "system"} <= set(entry)
+    assert entry["trainings"] == 8 and {"torch", "numpy", "python", "simlab"} <= set(entry["versions"])
+    run()
+    assert len(json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))["runs"]) == 1
