@@ -6,10 +6,10 @@ measured coordinates z = (z_I, z_C) and the liability l, assembled here from a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from simlab.environments.knobs import GaussianSpec
@@ -190,6 +190,13 @@ def posterior(law: Moments, z: Float[np.ndarray, "n p"], view: str = "full") -> 
     odds = np.log(law.prevalence / (1 - law.prevalence)) - np.log(law.prevalence_law / (1 - law.prevalence_law))
     log_odds = log_ndtr(standardised) - log_ndtr(-standardised) + odds
     return 1 / (1 + np.exp(-np.clip(log_odds, -700, 700)))
+
+
+def only(law: Moments, rows: Int[np.ndarray, " r"]) -> Moments:
+    """The law of some coordinates of z alone (increasing indices) and l; every block keeps what is left of it."""
+    at = {name: slice(*np.searchsorted(rows, (s.start, s.stop)).tolist()) for name, s in law.blocks.items()}
+    return replace(law, mean=law.mean[rows], cov=law.cov[np.ix_(rows, rows)], cov_liability=law.cov_liability[rows],
+                   image=at["image"], clinical=at["clinical"], blocks=at)
 
 
 def view_index(law: Moments, view: str) -> np.ndarray:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from simlab.limits.gaussian import Moments, solve, view_index
+from simlab.limits.gaussian import Moments, only, solve, view_index
 from simlab.limits.liability import auc
-from simlab.limits.subspace import Span, average, canonical, cca
+from simlab.limits.subspace import Span, average, canonical, cca, used
 
 VIEWS = ("full", "image", "clinical")
 
@@ -94,6 +94,8 @@ def view_oracle(source: Moments, target: Moments, view: str) -> Oracle:
 
 def span_oracle(source: Moments, target: Moments, span: Span) -> Oracle:
     """Limits of features inside a span that was found on the source: Haar means, with ranges, where it is tied."""
+    rows, span = used(span)
+    source, target = only(source, rows), only(target, rows)
     result = average(span, (source, target), span_aucs(source, target))
     ranges = tuple((float(a), float(b)) for a, b in zip(result.low, result.high, strict=True))
     return Oracle(*(float(v) for v in result.mean), ranges, float(result.standard_error.max()))  # type: ignore[arg-type]

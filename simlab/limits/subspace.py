@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import roots_jacobi
 
 from simlab.errors import OutOfDomain
@@ -149,6 +149,14 @@ def _tie(values: Float[np.ndarray, " q"], k: int) -> tuple[int, int]:
 def _check(k: int, most: int, what: str) -> None:
     if not 1 <= k <= most:
         raise OutOfDomain(f"k = {k} is outside its domain: whole numbers in [1, {most}] (there are {most} {what}).")
+
+
+def used(span: Span) -> tuple[Int[np.ndarray, " r"], Span]:
+    """The coordinates of z that some choice of a span uses (not the many noise features), and the span in these."""
+    parts = [span.fixed, *(basis for group in span.tied for basis in group.bases)]
+    rows = np.flatnonzero(sum(np.abs(part).max(1, initial=0) > 1e-10 for part in parts))
+    tied = tuple(Tied(tuple(basis[rows] for basis in group.bases), group.chosen) for group in span.tied)
+    return rows, Span(span.fixed[rows], tied)
 
 
 # ---------------------------------------------------------------------------------------------------- means over ties

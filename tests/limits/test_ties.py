@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from simlab.environments.knobs import spec
 from simlab.errors import OutOfDomain
 from simlab.limits import subspace
-from simlab.limits.gaussian import moments
+from simlab.limits.gaussian import moments, only
 from simlab.limits.oracles import best_in_span, span_aucs, span_oracle
 
 LAW = moments(spec(w_c=0.8))
@@ -105,3 +105,18 @@ def test_best_in_span_is_least_squares():
 def test_k_outside_its_domain(k):
     with pytest.raises(OutOfDomain, match=r"\[1, 30\]"):
         subspace.cca(LAW, k)
+
+
+@pytest.mark.parametrize("k", [3, 12])
+def test_leaving_out_unused_coordinates_changes_nothing(k):
+    """A span's limits in the coordinates that it uses are those in all coordinates; blocks stay where they belong."""
+    span = subspace.cca(LAW, k)
+    rows, short = subspace.used(span)
+    law = only(LAW, rows)
+    assert (len(rows) < LAW.p) == (k == 3)
+    for name in ("c_image", "v", "image", "n_clinical"):
+        assert np.array_equal(law.cov_liability[law.blocks[name]], [
+            LAW.cov_liability[i] for i in range(LAW.p)[LAW.blocks[name]] if i in rows])
+    whole, part = (subspace.average(one, (where, where), span_aucs(where, where)).mean
+                   for one, where in ((span, LAW), (short, law)))
+    assert np.allclose(whole, part, atol=1e-9)
