@@ -48,7 +48,7 @@ def run(study: Study, options: Options) -> finish.Summary:
             return _Run(study, options, folder).go()
     except OSError as error:
         if not disk_full(error):
-            raise
+            raise SimlabError(f"{error.strerror or error}: {error.filename or folder.path}") from error
         total = len(plan.jobs(study))
         raise SimlabError(f"no space left for {folder.path}: {len(folder.finished())} of {total} jobs are finished and "
                           "kept; free some space and run the same command again.") from None

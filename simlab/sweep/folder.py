@@ -32,14 +32,16 @@ class Folder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-
-    def __getattr__(self, name: str) -> Path:
-        files = {"shards": "shards", "journal": "journal.log", "table": "results.parquet", "manifest": "manifest.json",
-                 "verdicts": "verdicts.csv", "boundary": "boundary.csv", "png": "map.png", "pdf": "map.pdf",
-                 "frozen": "study.toml", "runlog": "run.log"}
-        if name not in files:
-            raise AttributeError(name)
-        return self.path / files[name]
+        self.frozen = self.path / "study.toml"
+        self.shards = self.path / "shards"
+        self.journal = self.path / "journal.log"
+        self.table = self.path / "results.parquet"
+        self.manifest = self.path / "manifest.json"
+        self.verdicts = self.path / "verdicts.csv"
+        self.boundary = self.path / "boundary.csv"
+        self.png = self.path / "map.png"
+        self.pdf = self.path / "map.pdf"
+        self.runlog = self.path / "run.log"
 
     def shard(self, job: Job) -> Path:
         return self.shards / f"job-{job.index:05d}.parquet"

@@ -23,7 +23,8 @@ class Screen:
         if not quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, initial=before, unit="cell-seed", leave=False, dynamic_ncols=True,
+            self.bar = tqdm(total=total, initial=before, unit="cell-seed", leave=False, smoothing=0,
+                            dynamic_ncols=True,
                             bar_format="{percentage:3.0f}% |{bar}| {n:.0f}/{total} cells x seeds, {remaining} left")
 
     def progress(self, job: Job, fraction: float) -> None:
