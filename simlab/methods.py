@@ -17,8 +17,9 @@ _BASELINE = "simlab.training.baselines:"
 _ENCODER = "simlab.training.arms:"
 _JEPA = Method(
     "jepa-frozen",
-    "cross-modal JEPA (EMA target, predictor), encoders frozen, linear probe",
+    "cross-modal JEPA (EMA target, predictor), encoders frozen, linear discriminant on top",
     _ENCODER + "frozen_probe",
+    tuning="none",
     view="cross-modal",
     target="ema",
     predictor="mlp",
@@ -26,8 +27,9 @@ _JEPA = Method(
 )
 _VICREG = Method(
     "vicreg-frozen",
-    "cross-modal JEPA with a VICReg target, encoders frozen, linear probe",
+    "cross-modal JEPA with a VICReg target, encoders frozen, linear discriminant on top",
     _ENCODER + "frozen_probe",
+    tuning="none",
     view="cross-modal",
     target="online",
     against_collapse="vicreg",
@@ -51,15 +53,31 @@ METHODS: dict[str, Method] = {
             meaning="cross-modal JEPA (EMA target, predictor), fine-tuned on the labels",
             trainer=_ENCODER + "finetuned",
             adaptation="finetuned",
+            tuning="cross-validated",
             theory="cross_modal_finetuned",
         ),
+        replace(
+            _JEPA,
+            name="jepa-frozen-ridge",
+            meaning="as jepa-frozen, the probe's ridge penalty tuned (for wide encoders and few labels)",
+            tuning="cross-validated",
+            theory=None,
+        ),
         _VICREG,
+        replace(
+            _VICREG,
+            name="vicreg-frozen-ridge",
+            meaning="as vicreg-frozen, the probe's ridge penalty tuned (for wide encoders and few labels)",
+            tuning="cross-validated",
+            theory=None,
+        ),
         replace(
             _VICREG,
             name="vicreg-finetuned",
             meaning="cross-modal JEPA with a VICReg target, fine-tuned on the labels",
             trainer=_ENCODER + "finetuned",
             adaptation="finetuned",
+            tuning="cross-validated",
             theory="cross_modal_finetuned",
         ),
         _SUPERVISED,
@@ -126,12 +144,12 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "random-encoder",
-            "encoders at their random initialisation, frozen, linear probe (a floor)",
+            "encoders at their random initialisation, frozen, ridge probe (a floor)",
             _ENCODER + "frozen_probe",
         ),
         Method(
             "raw-probe",
-            "the frozen arms' probe on the raw features (a floor)",
+            "a ridge probe, penalty tuned, on the raw features (a floor)",
             _ENCODER + "frozen_probe",
             encoder="identity",
         ),

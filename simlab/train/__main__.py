@@ -15,7 +15,7 @@ from pathlib import Path
 from simlab import methods
 from simlab.environments.registry import WORLDS
 from simlab.errors import OutOfDomain, command, unknown
-from simlab.train.settings import DEFAULTS
+from simlab.train.settings import DEFAULTS, settings_of
 
 COMPARATORS = ("supervised", "logistic", "lightgbm", "raw-probe", "random-encoder")
 
@@ -80,6 +80,8 @@ def main(argv: list[str] | None = None) -> int:
         raise OutOfDomain(f"--test-share = {options.test_share:g}: expected a share between 0 and 1.")
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, str(options.threads))
+    if options.data not in WORLDS:
+        settings_of(options.set, [])  # a mistyped setting is told before anything slow is imported
     if options.data in WORLDS:
         from simlab.train import world_run as runner
     elif Path(options.data).suffix == ".cohort" or Path(options.data).exists():

@@ -22,10 +22,14 @@ FINETUNE_PENALTIES = np.logspace(-2, 1, 7)
 
 
 def frozen_probe(method: Method, bench: Bench) -> Fit:
-    """A ridge probe, penalty tuned, on the frozen representations of both views."""
+    """A linear probe on the frozen representations of both views: linear discriminant, or ridge with its penalty tuned.
+
+    The untuned probe is what the closed form of frozen arms describes; it needs labels well above twice the width.
+    """
     encoders = Encoders("identity", {}) if method.encoder == "identity" else bench.encoders
     shown = encoders.represent(bench.train.views)
-    line = ridge.fit(_side_by_side(shown), bench.train.y, bench.train.subjects)
+    grid = ridge.PENALTIES if method.tuning == "cross-validated" else np.zeros(1)
+    line = ridge.fit(_side_by_side(shown), bench.train.y, bench.train.subjects, grid)
     return Fit(lambda views: line(_side_by_side(encoders.represent(views))), encoder_diagnostics(bench, encoders))
 
 

@@ -101,8 +101,10 @@ def train(
 def clip_members(leaves: Sequence[Tensor], limit: float) -> None:
     """Scale each member's gradient to at most this norm (over all its parameters), whatever the other members do."""
     gradients = [p.grad for p in leaves if p.grad is not None]
-    squares = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0)
-    scale = (limit / squares.sqrt().clamp_min(1e-12)).clamp_max(1.0)
+    flat = torch.cat([g.flatten(1) for g in gradients], dim=1)
+    # One dot product a member: a sum over a whole fleet's rows is ordered otherwise for one row than for several.
+    norms = torch.stack([torch.dot(row, row) for row in flat]).sqrt()
+    scale = (limit / norms.clamp_min(1e-12)).clamp_max(1.0)
     for g in gradients:
         g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
 

@@ -1,0 +1,169 @@
+"""`python -m simlab.train` as a newcomer would use it, mistakes included."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simlab.cohort import Cohort, Stream, Task, save
+from simlab.train import experiment
+from simlab.train.__main__ import main
+
+FAST = [
+    "--compare",
+    "logistic",
+    "--splits",
+    "2",
+    "--quiet",
+    "--set",
+    "encoder=linear",
+    "--set",
+    "width=2",
+    "--set",
+    "steps=5",
+    "--set",
+    "batch=32",
+]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "simlab.train", *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path, rng: np.random.Generator) -> Path:
+    n = 120
+    y = (np.arange(n) % 3 == 0).astype(float)
+    values = rng.standard_normal((2, n, 4, 3)).astype(np.float32) + y[None, :, None, None].astype(np.float32)
+    time = np.tile(np.arange(4.0), (n, 1))
+    stream = {
+        name: Stream(values[i], rng.random((n, 4, 3)) < 0.8, ("a", "b", "c"), ("", "", ""), time)
+        for i, name in enumerate(("vitals", "labs"))
+    }
+    cohort = Cohort(
+        streams=stream,
+        length=np.full(n, 4),
+        record=np.arange(n),
+        subject=np.arange(n) // 2,
+        site=np.full(n, "x"),
+        tasks={"death": Task("death", "binary", cutoff=2.0)},
+        labels={"death": y},
+    )
+    save(cohort, tmp_path / "toy.cohort")
+    return tmp_path / "toy.cohort"
+
+
+def test_a_run_prints_and_keeps_its_table(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vicreg-frozen", "--data", str(file), "--out", str(tmp_path / "run"), *FAST]) == 0
+    text = capsys.readouterr().out
+    for word in ("vicreg-frozen", "logistic", "AUROC", "AUPRC", "Nadeau-Bengio", "rankme/image", "60 subjects"):
+        assert word in text
+    saved = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert [line["arm"] for line in saved["table"]] == ["vicreg-frozen", "logistic"]
+    assert saved["table"][1]["detectable"] > 0
+
+
+def test_running_again_computes_nothing_and_more_splits_only_the_new(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from simlab.train import cohort_run
+
+    arguments = ["vicreg-frozen", "--data", str(file), "--out", str(tmp_path / "run"), *FAST]
+    main(arguments)
+    first = capsys.readouterr().out
+    ran: list[int] = []
+    real = experiment.run_split
+    monkeypatch.setattr(cohort_run, "run_split", lambda *a: ran.append(a[4]) or real(*a))
+    main(arguments)
+    assert ran == [] and capsys.readouterr().out == first
+    main([*arguments, "--splits", "3"])
+    assert ran == [2]
+    damaged = tmp_path / "run" / "splits" / "0001.json"
+    damaged.write_text('{"index": 1, "met')
+    main([*arguments, "--splits", "3"])
+    assert ran == [2, 1] and "computed again" in capsys.readouterr().err
+    assert damaged.with_name("0001.json.damaged").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["jepa-frozn", "--data", "DATA"], ["jepa-frozn", "jepa-frozen"]),
+        (["lda", "--data", "gausian"], ["gausian", "gaussian"]),
+        (["lda", "--data", "missing.cohort"], ["missing.cohort", "does not exist"]),
+        (["lda", "--data", "DATA", "--task", "death2"], ["death2", "death"]),
+        (["lda", "--data", "DATA", "--set", "widht=3"], ["widht", "width"]),
+        (["lda", "--data", "DATA", "--set", "width=x"], ["width", "int"]),
+        (["lda", "--data", "DATA", "--set", "width=0"], ["width", "positive"]),
+        (["lda", "--data", "DATA", "--set", "width"], ["KEY=VALUE"]),
+        (["lda", "--data", "DATA", "--splits", "1"], ["--splits", "at least 2"]),
+        (["lda", "--data", "DATA", "--test-share", "2"], ["--test-share"]),
+        (["lda", "--data", "gaussian", "--set", "h2=1"], ["h2", "[0, 1)"]),
+        (["lda", "--data", "DATA", "--plugin", "no.py"], ["no.py", "does not exist"]),
+        (["lda"], ["--data"]),
+    ],
+)
+def test_bad_input_gets_one_clear_line(file: Path, arguments: list[str], words: list[str]) -> None:
+    done = run(*[str(file) if a == "DATA" else a for a in arguments])
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_damaged_cohort_is_named(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-200])
+    done = run("lda", "--data", str(file))
+    assert done.returncode == 2 and "toy.cohort" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_another_run_in_the_folder_is_refused_by_field(file: Path, tmp_path: Path) -> None:
+    arguments = ["vicreg-frozen", "--data", str(file), "--out", str(tmp_path / "run"), *FAST]
+    assert run(*arguments).returncode == 0
+    done = run(*arguments, "--set", "steps=6")
+    assert done.returncode == 2 and "settings" in done.stderr
+
+
+def test_a_world_is_a_source_too(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(
+        [
+            "vicreg-frozen",
+            "--data",
+            "gaussian",
+            "--set",
+            "w_c=0.8",
+            "--set",
+            "n_unlabelled=600",
+            "--compare",
+            "lda,image-only",
+            "--splits",
+            "3",
+            "--set",
+            "encoder=linear",
+            "--set",
+            "steps=20",
+            "--json",
+        ]
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert status == 0 and [line["arm"] for line in found["table"]] == ["vicreg-frozen", "lda", "image-only"]
+    limits = {line["arm"]: line["limit"] for line in found["table"]}
+    assert limits["lda"] == limits["vicreg-frozen"] == pytest.approx(0.879, abs=5e-4)  # table 5.5, w_c = .8
+    assert limits["image-only"] == pytest.approx(0.842, abs=5e-4)
+
+
+def test_a_plug_in_adds_a_method(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "import simlab\nfrom simlab.methods import Method\n"
+        'simlab.register(Method("mine", "my own", "simlab.training.baselines:ridge"))\n'
+    )
+    listed = run("--list", "--plugin", str(plugin))
+    assert listed.returncode == 0 and "mine" in listed.stdout and "my own" in listed.stdout

@@ -1,0 +1,126 @@
+"""The arms: identities between them, canonical maps, and what they may not see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.cross_decomposition import CCA
+
+from simlab.errors import OutOfDomain, UnknownName
+from simlab.methods import METHODS
+from simlab.training.arms import TAUS, directions, stretch
+from simlab.training.baselines import canonical_maps
+from simlab.training.data import Bench, Labelled
+from simlab.training.finetune import fold_masks
+from simlab.training.pretrain import Settings, random_encoders
+from simlab.training.ridge import PENALTIES
+from simlab.training.run import run_arm
+
+SETTINGS = Settings(width=3, hidden=8, finetune_steps=30)
+
+
+@pytest.fixture
+def bench(rng: np.random.Generator) -> Bench:
+    n = 160
+    c = rng.standard_normal((n, 2))
+    views = {
+        role: np.concatenate([c + 0.5 * rng.standard_normal((n, 2)), rng.standard_normal((n, 4))], 1).astype(np.float32)
+        for role in ("image", "clinical")
+    }
+    y = (c[:, 0] + 0.5 * rng.standard_normal(n) > 0).astype(float)
+    encoders = random_encoders({"image": 6, "clinical": 6}, SETTINGS, [3])[0]
+    return Bench(Labelled(views, y, np.arange(n)), views, encoders, SETTINGS, 11)
+
+
+def test_a_frozen_identity_is_ridge_is_linear_supervision(bench: Bench) -> None:
+    """Three routes through the code to one estimator."""
+    views = bench.train.views
+    scores = [run_arm(METHODS[name], bench).score(views) for name in ("raw-probe", "ridge", "supervised")]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-10)
+    np.testing.assert_allclose(scores[0], scores[2], rtol=1e-10)
+
+
+def test_unregularised_supervision_is_lda(bench: Bench) -> None:
+    views = bench.train.views
+    a, b = (run_arm(METHODS[n], bench).score(views) for n in ("supervised-unregularised", "lda"))
+    np.testing.assert_allclose(a, b, rtol=1e-10)
+
+
+def test_the_stretch_is_the_penalised_problem(bench: Bench, rng: np.random.Generator) -> None:
+    """min |y - Xw|^2 + lambda (|a|^2/tau^2 + |b|^2) over w = P a + b equals ridge on X (I + tau^2 PP')^(1/2)."""
+    x = rng.standard_normal((50, 12))
+    y, basis, tau, penalty = rng.standard_normal(50), directions(bench.encoders), 2.0, 3.0
+    both = np.concatenate([x @ basis * tau, x], axis=1)  # columns for a/tau and b
+    joint = np.linalg.solve(both.T @ both + penalty * np.eye(both.shape[1]), both.T @ y)
+    stretched = stretch(x, basis, tau)
+    alone = np.linalg.solve(stretched.T @ stretched + penalty * np.eye(12), stretched.T @ y)
+    np.testing.assert_allclose(both @ joint, stretched @ alone, rtol=1e-8)
+
+
+def test_directions_are_an_orthonormal_basis_of_what_the_encoders_read(bench: Bench) -> None:
+    basis = directions(bench.encoders)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(6), atol=1e-10)
+    weight = bench.encoders.parameters["image.0.weight"][0].double().numpy()
+    padded = np.concatenate([weight, np.zeros((6, 3))])
+    np.testing.assert_allclose(basis @ (basis.T @ padded), padded, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("encoder", ["linear", "mlp"])
+def test_every_method_runs_and_ranks_better_than_chance(name: str, encoder: str, bench: Bench) -> None:
+    """On its own training records any arm that works must rank well above 1/2: AUC > .6 (chance: sd .046)."""
+    settings = replace(SETTINGS, encoder=encoder)
+    encoders = random_encoders({"image": 6, "clinical": 6}, settings, [3])[0]
+    method = METHODS[name]
+    fit = run_arm(method, replace(bench, settings=settings, encoders=encoders))
+    s, y = fit.score(bench.train.views), bench.train.y
+    assert s.shape == (160,)
+    assert (s[y == 1][:, None] > s[y == 0]).mean() > 0.6
+
+
+def test_arms_that_see_one_view_do_not_change_with_the_other(bench: Bench) -> None:
+    other = {**bench.train.views, "clinical": np.zeros_like(bench.train.views["clinical"])}
+    for encoder in ("linear", "mlp"):
+        settings = replace(SETTINGS, encoder=encoder)
+        encoders = random_encoders({"image": 6, "clinical": 6}, settings, [3])[0]
+        full = replace(bench, settings=settings, encoders=encoders)
+        blind = replace(full, train=replace(bench.train, views=other))
+        scores = [run_arm(METHODS["image-only"], b).score(bench.train.views) for b in (full, blind)]
+        np.testing.assert_array_equal(scores[0], scores[1])
+
+
+def test_canonical_maps_agree_with_scikit_learn(rng: np.random.Generator) -> None:
+    c = rng.standard_normal((2000, 2))
+    a = np.concatenate([c + 0.3 * rng.standard_normal((2000, 2)), rng.standard_normal((2000, 3))], 1)
+    b = np.concatenate([c * [1, 0.5] + 0.4 * rng.standard_normal((2000, 2)), rng.standard_normal((2000, 2))], 1)
+    ours = canonical_maps(a, b, 2)
+    x, y = CCA(n_components=2, max_iter=5000, tol=1e-12).fit_transform(a, b)
+    for k in range(2):
+        mine = abs(np.corrcoef(a @ ours["image"][:, k], b @ ours["clinical"][:, k])[0, 1])
+        assert mine == pytest.approx(abs(np.corrcoef(x[:, k], y[:, k])[0, 1]), abs=1e-6)
+
+
+def test_tuned_arms_have_equal_budgets() -> None:
+    from simlab.training.arms import FINETUNE_PENALTIES
+
+    assert len(PENALTIES) == len(TAUS) * len(FINETUNE_PENALTIES) == 35
+
+
+def test_folds_leave_whole_subjects_out(rng: np.random.Generator) -> None:
+    subjects, y = rng.integers(0, 40, 150), (rng.random(150) < 0.4).astype(float)
+    masks = fold_masks(y, subjects, 1)
+    assert (~masks).sum(axis=0).tolist() == [1] * 150
+    for mask in masks:
+        assert not set(subjects[mask]) & set(subjects[~mask])
+
+
+def test_too_few_of_a_class_are_refused(bench: Bench) -> None:
+    with pytest.raises(OutOfDomain, match="1 positive"):
+        Labelled(bench.train.views, np.r_[1.0, np.zeros(159)], np.arange(160))
+
+
+def test_a_trainer_that_does_not_exist_is_named(bench: Bench) -> None:
+    with pytest.raises(UnknownName, match="arms:nothing"):
+        run_arm(replace(METHODS["lda"], trainer="simlab.training.arms:nothing"), bench)

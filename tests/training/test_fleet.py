@@ -1,0 +1,72 @@
+"""Fleets: a member's bits do not depend on its fleet; the same seed gives the same bits, another seed others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from simlab.methods import METHODS
+from simlab.models import fleet
+from simlab.training.pretrain import Encoders, Settings, pretrain, random_encoders
+
+LINEAR = Settings(encoder="linear", width=4, steps=25, batch=32)
+MLP = Settings(encoder="mlp", width=4, hidden=16, steps=25, batch=32)
+
+
+def views(members: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(7)
+    return {role: rng.standard_normal((members, 300, 10)).astype(np.float32) for role in ("image", "clinical")}
+
+
+def weights(encoders: Encoders) -> torch.Tensor:
+    return torch.cat([v.flatten() for v in encoders.parameters.values()])
+
+
+WIDE = Settings(encoder="mlp", width=32, hidden=64, steps=15, batch=256)
+
+
+@pytest.mark.parametrize("name", ["jepa-frozen", "vicreg-frozen"])
+@pytest.mark.parametrize("settings", [LINEAR, MLP, WIDE], ids=["linear", "mlp", "wide"])
+def test_a_member_does_not_depend_on_its_fleet(name: str, settings: Settings) -> None:
+    data, seeds = views(4), [(i, 10 + i) for i in range(4)]
+    together = pretrain(data, METHODS[name], settings, seeds)
+    for m in (0, 3):
+        alone = pretrain({k: v[m : m + 1] for k, v in data.items()}, METHODS[name], settings, [seeds[m]])[0]
+        assert torch.equal(weights(alone), weights(together[m]))
+
+
+def test_same_seed_same_bits_other_seed_other_bits() -> None:
+    one = pretrain(views(1), METHODS["vicreg-frozen"], LINEAR, [(1, 2)])[0]
+    assert torch.equal(weights(one), weights(pretrain(views(1), METHODS["vicreg-frozen"], LINEAR, [(1, 2)])[0]))
+    for other in ((9, 2), (1, 9)):  # initialisation and order each matter
+        assert not torch.equal(weights(one), weights(pretrain(views(1), METHODS["vicreg-frozen"], LINEAR, [other])[0]))
+
+
+def test_pretraining_starts_from_the_random_encoder_of_its_seed() -> None:
+    floor = random_encoders({"image": 10, "clinical": 10}, LINEAR, [5])[0]
+    still = pretrain(
+        views(1), METHODS["vicreg-frozen"], Settings(width=4, steps=1, batch=32, learning_rate=1e-12), [(5, 0)]
+    )
+    torch.testing.assert_close(weights(floor), weights(still[0]), atol=1e-6, rtol=0)
+
+
+def test_the_mlp_is_what_torch_modules_compute() -> None:
+    """The same weights in an nn.Sequential give the same outputs: an implementation that is not ours."""
+    g = torch.Generator().manual_seed(3)
+    parameters = fleet.initialise("net", (5, 8, 8, 2), [g])
+    layers: list[torch.nn.Module] = []
+    for i, (a, b) in enumerate(((5, 8), (8, 8), (8, 2))):
+        linear = torch.nn.Linear(a, b)
+        linear.weight.data, linear.bias.data = parameters[f"net.{i}.weight"][0].T, parameters[f"net.{i}.bias"][0, 0]
+        layers += [linear] if i == 2 else [linear, torch.nn.LayerNorm(b, elementwise_affine=False), torch.nn.GELU()]
+    x = torch.randn(1, 6, 5, generator=g)
+    torch.testing.assert_close(fleet.apply(parameters, "net", x)[0], torch.nn.Sequential(*layers)(x[0]))
+
+
+def test_ema_methods_hand_over_the_target_encoder() -> None:
+    """After training, the target lags the online encoder; what is evaluated must be the average."""
+    made = pretrain(views(1), METHODS["jepa-frozen"], LINEAR, [(1, 2)])[0]
+    assert set(made.parameters) == {f"{r}.0.{k}" for r in ("image", "clinical") for k in ("weight", "bias")}
+    vicreg = pretrain(views(1), METHODS["vicreg-frozen"], LINEAR, [(1, 2)])[0]
+    assert not torch.equal(weights(made), weights(vicreg))

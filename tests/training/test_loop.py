@@ -1,0 +1,116 @@
+"""The loop: resuming is exact, members are clipped on their own, and what cannot be resumed is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simlab.errors import DamagedFile
+from simlab.methods import METHODS
+from simlab.training import loop
+from simlab.training.pretrain import Settings, pretrain
+
+SETTINGS = Settings(encoder="mlp", width=3, hidden=8, steps=30, batch=16)
+
+
+class Killed(Exception):
+    pass
+
+
+def views(members: int = 2) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal((members, 200, 3))
+    return {
+        role: np.concatenate([shared, rng.standard_normal((members, 200, 3))], 2).astype(np.float32)
+        for role in ("image", "clinical")
+    }
+
+
+@pytest.mark.parametrize("name", ["jepa-frozen", "vicreg-frozen"])
+@pytest.mark.parametrize("stop", [1, 10, 29])
+def test_k_steps_a_kill_and_a_resume_give_the_same_bits(name: str, stop: int, tmp_path: Path) -> None:
+    """Weights, optimiser, schedule, EMA target and batch order all continue."""
+    seeds = [(1, 2), (3, 4)]
+    whole = pretrain(views(), METHODS[name], SETTINGS, seeds)
+    file = tmp_path / "checkpoint.pt"
+    taken = 0
+
+    def kill(step: int, parts: dict[str, float]) -> None:
+        nonlocal taken
+        taken = step
+        if step > stop:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain(views(), METHODS[name], SETTINGS, seeds, report=kill, checkpoint=file, every=stop)
+    assert 0 < taken <= SETTINGS.steps and file.exists()
+    resumed = pretrain(views(), METHODS[name], SETTINGS, seeds, checkpoint=file, every=stop)
+    for a, b in zip(whole, resumed, strict=True):
+        assert a.curve == b.curve
+        for key, value in a.parameters.items():
+            assert torch.equal(value, b.parameters[key]), key
+
+
+def test_a_finished_checkpoint_trains_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "c.pt"
+    first = pretrain(views(), METHODS["vicreg-frozen"], SETTINGS, [(1, 2), (3, 4)], checkpoint=file)
+    steps: list[int] = []
+    again = pretrain(
+        views(),
+        METHODS["vicreg-frozen"],
+        SETTINGS,
+        [(1, 2), (3, 4)],
+        report=lambda s, p: steps.append(s),
+        checkpoint=file,
+    )
+    assert steps == []
+    assert torch.equal(first[0].parameters["image.0.weight"], again[0].parameters["image.0.weight"])
+
+
+@pytest.mark.parametrize("harm", ["truncate", "noise", "foreign"])
+def test_checkpoints_that_cannot_be_resumed_are_named(harm: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.pt"
+    pretrain(views(), METHODS["vicreg-frozen"], SETTINGS, [(1, 2), (3, 4)], checkpoint=file)
+    content = file.read_bytes()
+    if harm == "truncate":
+        file.write_bytes(content[: len(content) // 2])
+    elif harm == "noise":
+        file.write_bytes(b"not a checkpoint")
+    method = METHODS["jepa-frozen" if harm == "foreign" else "vicreg-frozen"]
+    with pytest.raises(DamagedFile, match=r"c\.pt"):
+        pretrain(views(), method, SETTINGS, [(1, 2), (3, 4)], checkpoint=file)
+
+
+def test_each_member_is_clipped_by_its_own_norm() -> None:
+    a, b = torch.zeros(2, 3), torch.zeros(2, 1, 2)
+    a.grad, b.grad = torch.tensor([[3.0, 0, 0], [0.3, 0, 0]]), torch.tensor([[[4.0, 0]], [[0.4, 0]]])
+    loop.clip_members([a, b], 1.0)
+    torch.testing.assert_close(a.grad, torch.tensor([[0.6, 0, 0], [0.3, 0, 0]]))
+    torch.testing.assert_close(b.grad, torch.tensor([[[0.8, 0]], [[0.4, 0]]]))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run() -> None:
+    p = {"w": torch.ones(1, 1)}
+    job = loop.Job(p, lambda q, b, s: ((q["w"] * float("nan")).flatten(), {}), lambda s: None, 3, name="planted")
+    with pytest.raises(loop.Diverged, match="planted diverged at step 0"):
+        loop.train(job)
+
+
+def test_a_divergence_between_curve_points_does_not_pass() -> None:
+    """The last step is always a point of the curve, so a loss that turned NaN anywhere is seen."""
+    p = {"w": torch.ones(1, 1)}
+    job = loop.Job(
+        p, lambda q, b, s: ((q["w"] * (float("nan") if s == 61 else 1.0)).flatten(), {}), lambda s: None, 120
+    )
+    with pytest.raises(loop.Diverged):
+        loop.train(job)
+
+
+def test_the_schedule_warms_up_and_ends_at_its_last_share() -> None:
+    o = loop.Optimiser(learning_rate=1.0, warm_up=0.1, final=0.2)
+    rates = [o.rate(s, 100) for s in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.2) and max(rates) == pytest.approx(1.0)
