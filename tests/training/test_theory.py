@@ -1,4 +1,4 @@
-"""The trainers reach what theory says they can: the linear cross-modal JEPA, LDA and tuned arms against closed forms."""
+"""The trainers reach what theory says they can: cross-modal JEPA, LDA and tuned arms against their closed forms."""
 
 from __future__ import annotations
 
