@@ -33,6 +33,11 @@ class Row:
     measured: Crossing | None
     predicted: Line | None
 
+    @property
+    def decided(self) -> bool:
+        """Whether some cell is decided "helps" or "hurts": where none is, a change of sign is noise about zero."""
+        return any(found.verdict in ("helps", "hurts") for found in self.verdicts)
+
 
 @dataclass(frozen=True)
 class Panel:

@@ -148,13 +148,13 @@ def _cell(axes: Axes, x: float, y: float, box: tuple[float, float, float, float]
 def _boundaries(axes: Axes, panel: Panel, y: Float[np.ndarray, " rows"], y_edges: Float[np.ndarray, " y_edges"],
                 x_edges: Float[np.ndarray, " x_edges"]) -> None:
     """Measured: a stroke through each row with its interval as a bar. Predicted: a dashed stroke; both joined up."""
-    measured = [(row.measured.at, y[r]) for r, row in enumerate(panel.rows) if row.measured and row.measured.at]
+    crossings = [(r, row.measured) for r, row in enumerate(panel.rows) if row.decided and row.measured]
+    measured = [(found.at, y[r]) for r, found in crossings if found.at]
     predicted = [(row.predicted.at, y[r]) for r, row in enumerate(panel.rows) if row.predicted and row.predicted.at]
     if measured:
         axes.plot(*zip(*measured, strict=True), color=MEASURED, linewidth=0.9, marker="o", markersize=3.2, zorder=4)
-    for r, row in enumerate(panel.rows):
-        found = row.measured
-        if found and found.at and not (math.isinf(found.low) and math.isinf(found.high)):
+    for r, found in crossings:
+        if found.at and not (math.isinf(found.low) and math.isinf(found.high)):
             ends = np.clip([found.low, found.high], x_edges[0], x_edges[-1])
             axes.plot(ends, [y[r], y[r]], color=MEASURED, linewidth=1.0, marker="|", markersize=5, zorder=4)
     if predicted:

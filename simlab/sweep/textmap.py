@@ -66,9 +66,11 @@ def _measured(row: Row, atlas: Atlas) -> str:
     found, place = row.measured, atlas.layout
     if found is None or found.side == "unknown":
         return "-"
-    if found.at is None:
+    if not row.decided:
         level = all(abs(v.mean) <= atlas.study.compare.rope for v in row.verdicts)
-        return "none: within margin" if level else f"none: {found.side}"
+        return "none: within margin" if level else "undecided"
+    if found.at is None:
+        return f"none: {found.side}"
     low = f"<{show(place.column_values[0])}" if math.isinf(found.low) else rounded(found.low)
     high = f">{show(place.column_values[-1])}" if math.isinf(found.high) else rounded(found.high)
     return f"{rounded(found.at)} ({low} to {high})"
