@@ -7,6 +7,9 @@ import json
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from simlab.errors import SimlabError, command
@@ -77,12 +80,12 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
 def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | None) -> int:
     from simlab.sweep import driver
 
-    signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's polite end leaves things as Ctrl-C does
     options = driver.Options(out, args.workers, args.threads, args.device, args.quiet, args.retry_failed,
                              function or driver.RUN_JOB)
     if not args.quiet:
         print(_headline(chosen, out), file=sys.stderr)
-    summary = driver.run(chosen, options)
+    with _polite_end():
+        summary = driver.run(chosen, options)
     if args.json:
         print(json.dumps(summary.as_json(), indent=1, allow_nan=False))
     elif not args.quiet:
@@ -100,8 +103,21 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
     return 1 if summary.failures or summary.leak else 0
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _polite_end() -> Iterator[None]:
+    """Take SIGTERM (a scheduler's polite end) as Ctrl-C meanwhile; outside the main thread Python does not allow it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _headline(chosen: Study, out: Path) -> str:

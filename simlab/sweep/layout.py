@@ -20,6 +20,8 @@ class Slice:
 class Layout:
     """Columns: the number of labels where it is swept, else the last axis. Rows: the first axis left (None: one row).
 
+    Axes of a single value come last in both choices, so that a slice through a map is still drawn along what moves.
+
     Numbers ascend along both; words keep the study's order.
     """
 
@@ -32,8 +34,9 @@ class Layout:
 
 def layout(study: Study) -> Layout:
     """The maps of a study."""
-    columns = next((axis for axis in study.axes if axis.symbol == "n_lab"), study.axes[-1])
-    others = [axis for axis in study.axes if axis is not columns]
+    moving = [axis for axis in study.axes if len(axis.values) > 1] or list(study.axes)
+    columns = next((axis for axis in moving if axis.symbol == "n_lab"), moving[-1])
+    others = sorted((axis for axis in study.axes if axis is not columns), key=lambda axis: len(axis.values) == 1)
     rows, further = (others[0] if others else None), others[1:]
     index = {point: i for i, point in enumerate(itertools.product(*(axis.values for axis in study.axes)))}
     across = ascending(columns)

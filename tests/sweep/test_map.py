@@ -76,8 +76,8 @@ def test_theory_is_each_contrasts_own(toml: Path) -> None:
 def test_theory_along_another_axis(toml: Path) -> None:
     found = study.load(str(toml), ["axes.n_labelled=[300]", "axes.w_c=[0.1, 0.4, 0.9]", "train.width=4000"])
     place = layout.layout(found)
-    assert place.columns.name == "n_labelled"
-    wide = theory.line(found, found.contrasts[0], place, {"w_c": 0.4})
+    assert (place.columns.name, place.row_values) == ("w_c", (300,))  # along what moves
+    wide = theory.line(found, found.contrasts[0], place, {"n_labelled": 300})
     assert wide is not None and np.isnan(wide.cells).all() and wide.at is None and wide.side == ""
     raw = study.resolved(study.load(str(toml)))
     raw["axes"] = {"w_c": {"values": [0.1, 0.4, 0.9]}}
