@@ -7,6 +7,7 @@ primary contrast over seeds, the parameters are the axes. One writer (the driver
 from __future__ import annotations
 
 import shutil
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 from simlab.sweep import plan
 from simlab.sweep.schema import Axis, Study
+
+STALE = 5.0  # seconds after which a journal's lock has been left behind
 
 
 def repair(path: Path) -> str | None:
@@ -34,12 +37,29 @@ def repair(path: Path) -> str | None:
     return f"{path.name} ended in a torn line, which was cut off (the file as found: {backup.name})"
 
 
+def break_lock(path: Path) -> str | None:
+    """Remove the journal's lock when a killed driver left it behind; returns what was done, or None.
+
+    The folder's lock is ours, so no other driver writes here; a dashboard holds the journal's lock for milliseconds.
+    Without this, Optuna waits half a minute before it does the same.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        age = time.time() - lock.lstat().st_mtime
+    except FileNotFoundError:
+        return None
+    if age < STALE:
+        return None
+    lock.unlink(missing_ok=True)
+    return f"{lock.name} was left by a killed run and is removed"
+
+
 class Journal:
     """The study's journal, open for one driver. Building one reads it, ends zombie trials and repairs a torn line."""
 
     def __init__(self, study: Study, path: Path) -> None:
         self.study, self.path = study, path
-        self.messages = [text for text in [repair(path)] if text]
+        self.messages = [text for text in [break_lock(path), repair(path)] if text]
         try:
             self._open()
         except Exception as error:  # damaged in the middle: a view, so it is set aside and written afresh
@@ -56,7 +76,8 @@ class Journal:
         from optuna.trial import TrialState
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(JournalFileBackend(str(self.path)))
+        # An absolute path: Optuna's lock links to it, and would wait for ever on a lock left with a relative one.
+        storage = JournalStorage(JournalFileBackend(str(self.path.resolve())))
         self._optuna = optuna.create_study(study_name=self.study.name, storage=storage, direction="maximize",
                                            load_if_exists=True)
         for trial in self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import optuna
+import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from simlab.sweep.journal import Journal, repair
+from simlab.sweep.journal import Journal, break_lock, repair
 from simlab.sweep.study import Study
 
 
@@ -61,6 +64,24 @@ def test_damage_in_the_middle_is_set_aside(small: Study, tmp_path: Path) -> None
     assert "journal.log.damaged" in journal.messages[0]
     assert path.with_name("journal.log.damaged").exists()
     assert journal.add(0, 0.01)
+
+
+def test_a_lock_left_by_a_killed_run_costs_no_wait(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a relative path, as by default
+    path = Path("journal.log")
+    Journal(small, path).add(0, 0.01)
+    lock = Path("journal.log.lock")
+    lock.symlink_to(path.resolve())
+    os.utime(lock, (1, 1), follow_symlinks=False)
+    start = time.monotonic()
+    journal = Journal(small, path)
+    assert journal.add(1, 0.02) and time.monotonic() - start < 5
+    assert any("left by a killed run" in message for message in journal.messages)
+    lock.symlink_to(path.resolve())
+    assert break_lock(path) is None  # a fresh one is somebody's
+    lock.unlink()
 
 
 def test_zombie_trials_are_told(small: Study, tmp_path: Path) -> None:
