@@ -25,6 +25,7 @@ from simlab.limits.gaussian import moments
 from simlab.limits.oracles import Oracle, view_oracle
 from simlab.methods import Method
 from simlab.models import present
+from simlab.sweep import progress
 from simlab.sweep.plan import Job, cell_spec
 from simlab.sweep.schema import Study
 from simlab.training import pretrain
@@ -34,6 +35,8 @@ from simlab.training.pretrain import ROLES, Encoders, Settings
 from simlab.training.run import run_arm
 
 Row = dict[str, Any]
+
+PRETRAINING_SHARE = 0.3  # of a job's time, for the time left that is shown; nothing depends on it
 
 # What an arm may raise and the study survive, as a row with its reason: everything but an interrupt or an exit, since a
 # plug-in's method is anybody's code.
@@ -63,28 +66,41 @@ def run_job(study: Study, job: Job) -> list[Row]:
     first = specs[job.cells[0]]
     unlabelled = {seed: _views(study, first, "pretraining-data", first.n_unlab, seed)[0] for seed in job.seeds}
     encoders = _pretrain(study, arms, settings, unlabelled)
+    progress.report(PRETRAINING_SHARE)
     rows: list[Row] = []
-    for seed in job.seeds:
+    for place, seed in enumerate(job.seeds):
         evaluation = _Evaluation(study, seed)
-        for cell, spec in specs.items():
+        for at, (cell, spec) in enumerate(specs.items()):
             labelled = _views(study, spec, "training-data", spec.n_lab, seed)
             for arm in arms:
-                key = {"cell": cell, "seed": seed, "method": arm.name}
-                try:
-                    found = encoders[seed, arm.recipe]
-                    if isinstance(found, SimlabError):
-                        raise found
-                    bench = Bench(
-                        _labelled(study, labelled),
-                        unlabelled[seed],
-                        found,
-                        settings,
-                        rng.integer(study.seed, seed, "adaptation"),
-                    )
-                    rows.extend({**key, **row} for row in evaluation.rows(spec, arm, run_arm(arm, bench)))
-                except FAILURES as error:
-                    rows.append({**key, **_failure(error)})
+                made = _arm_rows(
+                    study, arm, spec, labelled, unlabelled[seed], encoders[seed, arm.recipe], settings, evaluation
+                )
+                rows.extend({"cell": cell, "seed": seed, "method": arm.name, **row} for row in made)
+            done = (place * len(specs) + at + 1) / job.units
+            progress.report(PRETRAINING_SHARE + (1 - PRETRAINING_SHARE) * done)
     return rows
+
+
+def _arm_rows(
+    study: Study,
+    arm: Method,
+    spec: Any,
+    labelled: tuple[Views, Cohort],
+    unlabelled: Mapping[str, np.ndarray],  # other records than the labelled ones: no shared shape to check
+    encoders: Encoders | SimlabError,
+    settings: Settings,
+    evaluation: _Evaluation,
+) -> list[Row]:
+    """Adapt one arm in one cell and seed, and measure it; whatever it raises becomes its one row."""
+    try:
+        if isinstance(encoders, SimlabError):
+            raise encoders
+        seed = rng.integer(study.seed, evaluation.seed, "adaptation")
+        bench = Bench(_labelled(study, labelled), unlabelled, encoders, settings, seed)
+        return evaluation.rows(spec, arm, run_arm(arm, bench))
+    except FAILURES as error:
+        return [_failure(error)]
 
 
 def _failure(error: Exception) -> Row:
