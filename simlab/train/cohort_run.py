@@ -152,11 +152,13 @@ def _text(cohort: Cohort, plan: Plan, done: Sequence[Split], lines: Sequence[Lin
         f"{len(np.unique(cohort.subject))} subjects; {plan.splits} splits by subject, about {done[0].n_train} records "
         f"to train and {done[0].n_test} to test"
     )
-    rows = [f"{'method':24s}{'AUROC':24s}{'AUPRC':24s}{f'{first} minus it (AUROC)':32s}could have been found"]
+    rows = [("method", "AUROC", "AUPRC", f"{first} minus it (AUROC)", "could have been found")]
     for line in lines:
         gap = str(line.difference) if line.difference else ""
         seen = f"{line.detectable:.3f}" if line.detectable is not None else ""
-        rows.append(f"{line.arm:24s}{line.metrics['auroc']!s:24s}{line.metrics['auprc']!s:24s}{gap:32s}{seen}")
+        rows.append((line.arm, str(line.metrics["auroc"]), str(line.metrics["auprc"]), gap, seen))
+    wide = [max(len(row[i]) for row in rows) + 2 for i in range(5)]
+    grid = ["".join(text.ljust(w) for text, w in zip(row, wide, strict=True)).rstrip() for row in rows]
     health = ", ".join(f"{k.removeprefix('diag/')} {v:.2f}" for k, v in _mean_diagnostics(done, first).items())
     notes = [
         "Intervals: 95 %, Nadeau-Bengio (splits share records). 'Could have been found': the true difference that a "
@@ -164,4 +166,6 @@ def _text(cohort: Cohort, plan: Plan, done: Sequence[Split], lines: Sequence[Lin
         f"Representation of {first}: {health or 'none'}.",
         f"Run folder: {folder}",
     ]
-    return "\n".join([head, "", *rows, "", *notes])
+    if "subject" in cohort.provenance:  # where an adapter says what a subject is, the reader of a split must know
+        notes.insert(1, f"Subject: {cohort.provenance['subject']}.")
+    return "\n".join([head, "", *grid, "", *notes])

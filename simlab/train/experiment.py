@@ -142,7 +142,7 @@ def table(done: Sequence[Split], arms: Sequence[str]) -> list[Line]:
     values = {m: {a: np.array([s.metrics[a][m] for s in done]) for a in arms} for m in METRICS}
     lines = []
     for arm in arms:
-        found = {m: intervals.nadeau_bengio(values[m][arm], n_train, n_test)[0] for m in METRICS}
+        found = {m: _clipped(intervals.nadeau_bengio(values[m][arm], n_train, n_test)[0]) for m in METRICS}
         difference = detectable = None
         if arm != arms[0]:
             paired = values["auroc"][arms[0]] - values["auroc"][arm]
@@ -150,6 +150,11 @@ def table(done: Sequence[Split], arms: Sequence[str]) -> list[Line]:
             detectable = intervals.minimum_detectable(se, len(done) - 1)
         lines.append(Line(arm, found, difference, detectable))
     return lines
+
+
+def _clipped(interval: intervals.Interval) -> intervals.Interval:
+    """An area's interval kept within [0, 1]: with few splits a t interval can reach beyond."""
+    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
 
 
 def choose_task(cohort: Cohort, name: str | None) -> str:
