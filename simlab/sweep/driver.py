@@ -6,6 +6,7 @@ depends on the study alone, not on how many workers there were, in which order t
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class _Run:
 
     def go(self) -> finish.Summary:
         study, folder, options = self.study, self.folder, self.options
+        if options.device != "cpu":  # torch takes seconds to import: asked only when the answer matters
+            importlib.import_module("simlab.training.device").find(options.device)
         folder.freeze(study)
         self._same_settings()
         todo = self._resume()

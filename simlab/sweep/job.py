@@ -88,13 +88,13 @@ def _arm_rows(
     spec: Any,
     labelled: tuple[Views, Cohort],
     unlabelled: Mapping[str, np.ndarray],  # other records than the labelled ones: no shared shape to check
-    encoders: Encoders | SimlabError,
+    encoders: Encoders | Exception,
     settings: Settings,
     evaluation: _Evaluation,
 ) -> list[Row]:
     """Adapt one arm in one cell and seed, and measure it; whatever it raises becomes its one row."""
     try:
-        if isinstance(encoders, SimlabError):
+        if isinstance(encoders, Exception):
             raise encoders
         seed = rng.integer(study.seed, evaluation.seed, "adaptation")
         bench = Bench(_labelled(study, labelled), unlabelled, encoders, settings, seed)
@@ -133,21 +133,21 @@ def _labelled(study: Study, labelled: tuple[Views, Cohort]) -> Labelled:
 
 def _pretrain(
     study: Study, arms: list[Method], settings: Settings, unlabelled: Mapping[int, Views]
-) -> dict[tuple[int, tuple[str, ...]], Encoders | SimlabError]:
+) -> dict[tuple[int, tuple[str, ...]], Encoders | Exception]:
     """One pretraining per distinct recipe and seed, all seeds of the job as one fleet; untrained encoders otherwise.
 
-    A recipe that diverges is kept as its error, which becomes the row of each arm that needs it.
+    A recipe that fails is kept as its error, which becomes the row of each arm that needs it.
     """
     seeds = [(rng.integer(study.seed, s, "initialisation"), rng.integer(study.seed, s, "order")) for s in unlabelled]
     inputs = {role: next(iter(unlabelled.values()))[role].shape[1] for role in ROLES}
-    made: dict[tuple[int, tuple[str, ...]], Encoders | SimlabError] = {}
+    made: dict[tuple[int, tuple[str, ...]], Encoders | Exception] = {}
     for method in {arm.recipe: arm for arm in arms}.values():
-        found: list[Encoders] | list[SimlabError]
+        found: list[Encoders] | list[Exception]
         if method.pretrained:
             views = {role: np.stack([v[role] for v in unlabelled.values()]) for role in ROLES}
             try:
                 found = pretrain.pretrain(views, method, settings, seeds)
-            except SimlabError as error:
+            except FAILURES as error:
                 found = [error] * len(seeds)
         else:
             found = pretrain.random_encoders(inputs, settings, [initial for initial, _ in seeds])

@@ -22,6 +22,7 @@ from simlab.errors import DamagedFile, InvalidCohort, OutOfDomain
 from simlab.methods import Method
 from simlab.train.experiment import Line, Plan, Split, choose_task, configured, run_split, table
 from simlab.train.settings import settings_of
+from simlab.training.device import find as find_device
 from simlab.training.pretrain import Settings
 
 
@@ -32,6 +33,7 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
         raise InvalidCohort(
             f"{path} does not exist; prepare it first, e.g. python -m real_data.hourly prepare DIR --out {path}."
         )
+    find_device(options.device)
     chosen, _ = settings_of(options.set, [])
     settings = Settings(**chosen, device=options.device)  # type: ignore[arg-type]
     torch.set_num_threads(options.threads)

@@ -19,10 +19,12 @@ from simlab.sweep.job import Row, run_job
 from simlab.sweep.plan import jobs
 from simlab.sweep.schema import Compare, Study, Train
 from simlab.train.settings import settings_of
+from simlab.training.device import find as find_device
 
 
 def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     """One cell of a study, run in this process; prints each arm's AUC, its limit and its difference to the method."""
+    find_device(options.device)
     world = find_world(options.data)
     names = [name for k in world.knobs for name in dict.fromkeys((k.name, k.symbol))]
     chosen, texts = settings_of(options.set, names)

@@ -21,6 +21,7 @@ from simlab.objectives import ema
 from simlab.objectives.prediction import prediction_loss
 from simlab.objectives.vicreg import covariance, invariance, variance, vicreg
 from simlab.training import loop
+from simlab.training.device import find as find_device
 from simlab.training.method import Method
 
 ROLES = ("image", "clinical")
@@ -82,9 +83,10 @@ def pretrain(
     """Pretrain one encoder pair per member on its own unlabelled pairs.
 
     `views`: for each role (members, records, features) float32; `seeds`: per member (initialisation, order). Members of
-    equal shape train together and do not affect each other. Raises loop.Diverged, DamagedFile (checkpoint).
+    equal shape train together and do not affect each other.
+    Raises loop.Diverged, DamagedFile (checkpoint), OutOfDomain.
     """
-    device = torch.device(settings.device)
+    device = find_device(settings.device)
     data = {role: torch.as_tensor(views[role], dtype=torch.float32).to(device) for role in ROLES}
     members, records = data["image"].shape[:2]
     if members != len(seeds) or data["clinical"].shape[:2] != (members, records):

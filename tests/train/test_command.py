@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from simlab.cohort import Cohort, Stream, Task, save
 from simlab.train import experiment
@@ -108,9 +109,12 @@ def test_running_again_computes_nothing_and_more_splits_only_the_new(
         (["lda", "--data", "gaussian", "--set", "h2=1"], ["h2", "[0, 1)"]),
         (["lda", "--data", "DATA", "--plugin", "no.py"], ["no.py", "does not exist"]),
         (["lda"], ["--data"]),
+        (["lda", "--data", "gaussian", "--device", "cuda"], ["cuda", "--device cpu"]),
     ],
 )
 def test_bad_input_gets_one_clear_line(file: Path, arguments: list[str], words: list[str]) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
     done = run(*[str(file) if a == "DATA" else a for a in arguments])
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
