@@ -1,10 +1,10 @@
 """Presentation: how a cohort's streams become the feature vectors that every arm of a comparison reads.
 
-One presentation serves all arms, so that no comparator is fed better than another. A stream with one visit and
-everything observed is shown as it is (synthetic worlds: the limits are computed in these coordinates). A stream over
-time is summarised channel by channel (last, mean, minimum, maximum, share of visits observed), standardised on the
-records that `fit` is given (training and unlabelled ones alone), a channel never observed shown as the mean. A static
-stream (one visit) has nothing to summarise: its values, and whether they are known.
+One presentation serves all arms, so that no comparator is fed better than another, and is fitted on training or
+unlabelled records alone. A stream over time is summarised channel by channel (last, mean, minimum, maximum, share of
+visits observed) and standardised, a channel never observed shown as the mean. A static stream (one visit) has nothing
+to summarise: its values, and whether they are known. A world may ask that a stream of one visit, everything observed,
+be shown as it is: its limits are computed in those coordinates, and penalties feel their scale.
 """
 
 from __future__ import annotations
@@ -45,9 +45,12 @@ class Presentation:
         return np.nan_to_num((summarise(stream) - centre) / scale).astype(np.float32)
 
 
-def fit(inputs: Inputs, roles: Mapping[str, Sequence[str]] | None = None) -> Presentation:
+def fit(
+    inputs: Inputs, roles: Mapping[str, Sequence[str]] | None = None, *, as_is: bool = False
+) -> Presentation:
     """The presentation fitted on these inputs. `roles` defaults to the first stream as "image", the rest as "clinical".
 
+    `as_is`: streams of one visit with everything observed keep their values unscaled (synthetic worlds).
     Raises InvalidCohort when there are fewer than two streams.
     """
     names = list(inputs.streams)
@@ -57,7 +60,7 @@ def fit(inputs: Inputs, roles: Mapping[str, Sequence[str]] | None = None) -> Pre
     scaling = {}
     for name in (n for group in chosen.values() for n in group):
         stream = inputs.streams[name]
-        if stream.visits > 1 or not stream.observed.all():
+        if not as_is or stream.visits > 1 or not stream.observed.all():
             summary = summarise(stream)
             known = np.isfinite(summary)
             count = np.maximum(known.sum(axis=0), 1)
