@@ -10,15 +10,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from simlab.errors import InvalidData, MissingExtra, SimlabError
+from simlab.errors import InvalidData, MissingExtra, Parser, SimlabError
 
 # 1.36 inflates a whole compressed table before it reads a row of it; 1.38 streams.
 OLDEST_POLARS = (1, 38)
 
 
-def parser(prog: str, description: str, folder: str) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+def parser(prog: str, description: str, folder: str) -> tuple[Parser, Parser]:
     """The command's parser and that of its `prepare`, to which an adapter adds its own options."""
-    command = argparse.ArgumentParser(prog=prog, description=description)
+    command = Parser(prog=prog, description=description)
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     prepare = actions.add_parser("prepare", help="turn the files of DIR into one .cohort file", description=description)
     prepare.add_argument("folder", metavar="DIR", type=Path, help=folder)

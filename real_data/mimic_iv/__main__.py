@@ -20,10 +20,12 @@ def main(argv: list[str] | None = None) -> int:
     prepare.add_argument("--min-age", metavar="YEARS", type=int, default=18, help="youngest patient (default: 18)")
     prepare.add_argument("--first-stay", action="store_true", help="only the first stay of every subject")
     args = top.parse_args(argv)
+    if not 1 <= args.max_hours <= 24 * 366:
+        raise OutOfDomain(f"--max-hours {args.max_hours}: 1 to {24 * 366} hours")
     if not 1 <= args.window <= args.max_hours:
         raise OutOfDomain(f"--window {args.window}: 1 to --max-hours ({args.max_hours}) hours")
-    if args.max_hours > 24 * 366:
-        raise OutOfDomain(f"--max-hours {args.max_hours}: at most {24 * 366}")
+    if not 0 <= args.min_age <= 120:
+        raise OutOfDomain(f"--min-age {args.min_age}: 0 to 120 years")
 
     def build(account, say):
         from real_data.mimic_iv import adapter

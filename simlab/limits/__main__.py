@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import NoReturn
 
 from simlab.environments.knobs import find, parse
 from simlab.environments.presets import from_preset
-from simlab.errors import OutOfDomain, SimlabError, command
+from simlab.errors import OutOfDomain, Parser, command
 
 _PROG = "python -m simlab.limits"
 _EXAMPLE = f"""examples:
@@ -23,17 +22,10 @@ _EXAMPLE = f"""examples:
 docs/theory.md has the formulas and the meaning of every key."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, like all of ours."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SimlabError(f"{message} ({_PROG} --help shows the usage).")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=_PROG, description="Exact best-possible AUCs of a Gaussian-liability world: of both views,\n"
-                     "of one, of what a cross-modal pretrainer keeps; inside, outside, with n labels.",
-                     epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=_PROG, description="Exact best-possible AUCs of a Gaussian-liability world: of both views,\n"
+                    "of one, of what a cross-modal pretrainer keeps; inside, outside, with n labels.",
+                    epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", metavar="NAME", help="start from a named world (--list shows them)")
     parser.add_argument("--set", metavar="KNOB=VALUE", action="append", default=[], dest="settings",
                         help="set a knob, by name or symbol; may be repeated")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from simlab.errors import SimlabError, command
+from simlab.errors import Parser, SimlabError, command
 from simlab.sweep import plan, study
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
@@ -31,9 +31,8 @@ A plug-in (--plugin, or plugins in a study) is Python code that runs: use only f
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m simlab.sweep", epilog=EXAMPLES,
-                                formatter_class=argparse.RawDescriptionHelpFormatter,
-                                description="Chart where JEPA pretraining helps and where it hurts.")
+    p = Parser(prog="python -m simlab.sweep", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+               description="Chart where JEPA pretraining helps and where it hurts.")
     p.add_argument("study", nargs="?", default="quick", metavar="STUDY",
                    help="a study file, or the name of one in ./studies or among the packaged ones (default: quick)")
     p.add_argument("--list", action="store_true", help="list the studies: cells, done, missing, failed")
@@ -85,7 +84,10 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
     if not args.quiet:
         print(_headline(chosen, out), file=sys.stderr)
     with _polite_end():
-        summary = driver.run(chosen, options)
+        try:
+            summary = driver.run(chosen, options)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_kept(chosen, out)) from None
     if args.json:
         print(json.dumps(summary.as_json(), indent=1, allow_nan=False))
     elif not args.quiet:
@@ -101,6 +103,13 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
     if summary.leak:
         print(f"error: {summary.leak}", file=sys.stderr)
     return 1 if summary.failures or summary.leak else 0
+
+
+def _kept(chosen: Study, out: Path) -> str:
+    """What an interrupt left, and how to go on."""
+    jobs, there = plan.jobs(chosen), Folder(out).finished()
+    return (f"{sum(job.index in there for job in jobs)} of {len(jobs)} jobs are finished and kept in {out}; run the "
+            "same command again to go on")
 
 
 @contextmanager

@@ -7,22 +7,21 @@ splits. Finished splits are kept in the run's folder; the same command goes on w
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
 from simlab import methods
 from simlab.environments.registry import WORLDS
-from simlab.errors import OutOfDomain, command, unknown
+from simlab.errors import OutOfDomain, Parser, command, unknown
 from simlab.train.settings import DEFAULTS, settings_of
 
 COMPARATORS = ("supervised", "logistic", "lightgbm", "raw-probe", "random-encoder")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's options."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m simlab.train",
         description="Pretrain and adapt one method on one cohort, beside comparators.",
         epilog="Example: python -m simlab.train jepa-finetuned --data eicu.cohort --splits 20",

@@ -19,10 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(main, *arguments) -> int:
-    try:
-        return command(main, [str(a) for a in arguments])
-    except SystemExit as stop:  # argparse's own refusals
-        return int(stop.code)
+    return command(main, [str(a) for a in arguments])
 
 
 @pytest.mark.parametrize("module", ["real_data.hourly", "real_data.mimic_iv"])
@@ -78,6 +75,13 @@ def test_hourly_prints_a_summary(data_dir, tmp_path, capsys):
         (mimic_iv.main, ["prepare", "{tmp}", "--out", "{tmp}"], "is a folder: name the file to write"),
         (mimic_iv.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort"], "no MIMIC-IV tables: looked in"),
         (mimic_iv.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--window", "99"], "--window 99: 1 to"),
+        (mimic_iv.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--window", "-1"], "--window -1: 1 to"),
+        (mimic_iv.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--max-hours", "-5"], "--max-hours -5: 1 to"),
+        (mimic_iv.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--min-age", "-3"], "--min-age -3: 0 to 120"),
+        (mimic_iv.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--min-age", "old"], "invalid int value"),
+        (mimic_iv.main, ["prepare", "{tmp}", "--uot", "{tmp}/a.cohort"], "unknown option --uot: did you mean --out?"),
+        (mimic_iv.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--min-aeg=4"], "did you mean --min-age?"),
+        (mimic_iv.main, [], "ACTION"),
         (mimic_iv.main, ["prepare", "{tmp}"], "--out"),
         (mimic_iv.main, ["prepaer", "{tmp}", "--out", "{tmp}/a.cohort"], "prepare"),
         (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort"], "no table 'dyn': looked for"),
@@ -92,9 +96,8 @@ def test_mistakes_get_one_line_status_2_and_no_file(main, arguments, expected, t
     said = capsys.readouterr()
     assert said.out == ""
     assert expected in said.err
-    if said.err.startswith("error:"):
-        assert said.err.count("\n") == 1
-    assert "Traceback" not in said.err
+    (line,) = (line for line in said.err.splitlines() if not line.startswith("reading "))
+    assert line.startswith("error: ")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
 
 

@@ -125,6 +125,11 @@ def test_a_leak_is_exit_status_1(toml: Path, capsys: pytest.CaptureFixture[str])
     (["quick", "--set", "w_c=2"], "[0, 1]"),
     (["quick", "--plugin", "gone.py"], "gone.py does not exist"),
     (["quick", "--set", "train.steps=-1"], "train.steps"),
+    (["quick", "--devcie", "cuda"], "unknown option --devcie: did you mean --device?"),
+    (["quick", "--device", "gpu"], "invalid choice"),
+    (["quick", "--workers", "-2"], "'-2' is not a positive whole number"),
+    (["quick", "--out"], "expected one argument"),
+    (["quick", "quick"], "unrecognized arguments: quick"),
 ])
 def test_bad_input_is_one_line_and_exit_status_2(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]

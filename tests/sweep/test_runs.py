@@ -206,7 +206,7 @@ def test_when_the_driver_ends_its_workers_end_and_finished_jobs_stay(
     message = driving.stderr.read().decode() if driving.stderr else ""
     assert code == (-signal.SIGKILL if end == signal.SIGKILL else 130), message
     if end != signal.SIGKILL:
-        assert "interrupted: what was finished is kept" in message
+        assert "interrupted: 2 of 4 jobs are finished and kept in" in message
     wait_for(lambda: not any(alive(pid) for pid in _worker_pids(fakes)), "the workers to end")
     assert Folder(tmp_path / "out").finished() == {0, 1}
     resumed = run()
