@@ -21,8 +21,8 @@ class World:
     """A world with known answers: its knobs, and (in `module`) how it is sampled and what is best possible in it.
 
     `module` is a module's name, or any object, that has `sample_factors`, `observe`, `limits` and the tuple `DOMAINS`,
-    "source" first, and where limits are known `limit(spec, domain, view)`. The generator is always passed in; nothing is
-    drawn from a global state.
+    "source" first, and where limits are known `limit(spec, domain, view)`. The generator is always passed
+    in; nothing is drawn from a global state.
     """
 
     name: str

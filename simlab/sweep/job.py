@@ -19,7 +19,6 @@ from simlab import methods, rng
 from simlab.cohort import Cohort
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
-from simlab.errors import SimlabError
 from simlab.evaluation.auc import label_auc, rank, weighted_auc
 from simlab.evaluation.leak import excess
 from simlab.methods import Method
@@ -32,27 +31,11 @@ from simlab.training import pretrain
 from simlab.training.data import Bench, Fit, Labelled, Views
 from simlab.training.loop import Diverged
 from simlab.training.pretrain import ROLES, Encoders, Settings
-from simlab.training.run import run_arm
+from simlab.training.run import FAILURES, reason, run_arm
 
 Row = dict[str, Any]
 
 PRETRAINING_SHARE = 0.3  # of a job's time, for the time left that is shown; nothing depends on it
-
-# What an arm may raise and the study survive, as a row with its reason: everything but an interrupt or an exit, since a
-# plug-in's method is anybody's code.
-FAILURES = (
-    SimlabError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 def run_job(study: Study, job: Job) -> list[Row]:
@@ -107,7 +90,6 @@ def _arm_rows(
 
 def _failure(error: Exception) -> Row:
     """A failed arm as one row: the error's type and first line, nothing that varies from run to run."""
-    text = (str(error).strip() or "no message").splitlines()[0]
     status = "diverged" if isinstance(error, Diverged) else "failed"
     return {
         "cohort": "",
@@ -118,7 +100,7 @@ def _failure(error: Exception) -> Row:
         "n": 0,
         "limit": None,
         "status": status,
-        "error": f"{type(error).__name__}: {text}",
+        "error": reason(error),
     }
 
 

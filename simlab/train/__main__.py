@@ -75,10 +75,12 @@ def main(argv: list[str] | None = None) -> int:
     ):
         if value < low:
             raise OutOfDomain(f"{name} = {value}: expected at least {low}.")
+    if 0 < options.labels < 4:
+        raise OutOfDomain(f"--labels = {options.labels}: expected at least 4 (two of each class), or 0 for all.")
     if not 0 < options.test_share < 1:
         raise OutOfDomain(f"--test-share = {options.test_share:g}: expected a share between 0 and 1.")
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, str(options.threads))
+        os.environ[variable] = str(options.threads)
     if options.data not in WORLDS:
         settings_of(options.set, [])  # a mistyped setting is told before anything slow is imported
     if options.data in WORLDS:

@@ -7,7 +7,7 @@ share splits, presentation and folds. The trainers are those of the synthetic wo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,14 @@ from sklearn.metrics import average_precision_score
 
 from simlab import rng
 from simlab.cohort import Cohort
-from simlab.errors import InvalidCohort, OutOfDomain
+from simlab.errors import DamagedFile, InvalidCohort, OutOfDomain
 from simlab.evaluation import intervals, splits
 from simlab.evaluation.auc import label_auc
 from simlab.models import present
-from simlab.training import loop, pretrain
+from simlab.training import pretrain
 from simlab.training.data import Bench, Labelled
 from simlab.training.method import Method
-from simlab.training.run import run_arm
+from simlab.training.run import FAILURES, reason, run_arm
 
 METRICS = ("auroc", "auprc")
 
@@ -41,14 +41,25 @@ class Plan:
 
 @dataclass(frozen=True)
 class Split:
-    """One split's outcome: metrics by arm, diagnostics by arm, and the sizes it had."""
+    """One split's outcome: metrics and diagnostics by arm, the reason of an arm that failed, and the sizes it had.
+
+    `n_side`: records on the training side; `n_train`: those of them whose label was used.
+    """
 
     index: int
     metrics: dict[str, dict[str, float]]
     diagnostics: dict[str, dict[str, float]]
+    failed: dict[str, str]
+    n_side: int
     n_train: int
     n_test: int
     curve: tuple[dict[str, float], ...]
+
+    @classmethod
+    def of(cls, saved: dict) -> Split | None:
+        """A split as `dataclasses.asdict` saved it; None when fields are missing."""
+        names = [f.name for f in fields(cls)]
+        return cls(**{**saved, "curve": tuple(saved["curve"])}) if sorted(saved) == sorted(names) else None
 
 
 def run_split(
@@ -75,21 +86,25 @@ def run_split(
     shown = presentation(cohort.take(test).inputs(plan.task))
     seeds = (rng.integer(plan.seed, index, "initialisation"), rng.integer(plan.seed, index, "order"))
     encoders: dict[tuple[str, ...], pretrain.Encoders] = {}
-    metrics, diagnostics = {}, {}
+    metrics, diagnostics, failed = {}, {}, {}
     for arm in arms:
         report(arm.name)
-        if arm.recipe not in encoders:
-            encoders[arm.recipe] = _encoders(arm, views, settings, seeds, checkpoints)
-        fit = run_arm(
-            arm, Bench(data, views, encoders[arm.recipe], settings, rng.integer(plan.seed, index, "adaptation"))
-        )
-        scores = fit.score(shown)
-        metrics[arm.name] = {
-            "auroc": label_auc(scores, y[test]).value,
-            "auprc": float(average_precision_score(y[test], scores)),
-        }
+        try:
+            if arm.recipe not in encoders:
+                encoders[arm.recipe] = _encoders(arm, views, settings, seeds, checkpoints)
+            fold_seed = rng.integer(plan.seed, index, "adaptation")
+            fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], settings, fold_seed))
+            scores = fit.score(shown)
+            area = label_auc(scores, y[test]).value
+        except DamagedFile:
+            raise
+        except FAILURES as error:
+            failed[arm.name] = reason(error)
+            continue
+        metrics[arm.name] = {"auroc": area, "auprc": float(average_precision_score(y[test], scores))}
         diagnostics[arm.name] = dict(fit.diagnostics)
-    return Split(index, metrics, diagnostics, len(data.y), len(test), encoders[arms[0].recipe].curve)
+    first = encoders.get(arms[0].recipe)
+    return Split(index, metrics, diagnostics, failed, len(train), len(data.y), len(test), first.curve if first else ())
 
 
 def _labelled(y: Float[np.ndarray, "records"], plan: Plan, index: int) -> Int[np.ndarray, "labelled"]:
@@ -100,7 +115,7 @@ def _labelled(y: Float[np.ndarray, "records"], plan: Plan, index: int) -> Int[np
     draw = rng.generator(plan.seed, index, "labels")
     share = plan.labels / len(known)
     parts = [known[y[known] == c] for c in (0, 1)]
-    positives = max(2, round(share * len(parts[1])))
+    positives = min(max(2, round(share * len(parts[1]))), plan.labels - 2)
     sizes = (plan.labels - positives, positives)
     return np.sort(np.concatenate([draw.permutation(p)[:n] for p, n in zip(parts, sizes, strict=True)]))
 
@@ -138,7 +153,8 @@ def table(done: Sequence[Split], arms: Sequence[str]) -> list[Line]:
 
     Raises OutOfDomain below two splits.
     """
-    n_train, n_test = round(np.mean([s.n_train for s in done])), round(np.mean([s.n_test for s in done]))
+    # Splits overlap through the records of their training sides, however few of the labels were used.
+    n_train, n_test = round(np.mean([s.n_side for s in done])), round(np.mean([s.n_test for s in done]))
     values = {m: {a: np.array([s.metrics[a][m] for s in done]) for a in arms} for m in METRICS}
     lines = []
     for arm in arms:
@@ -147,14 +163,15 @@ def table(done: Sequence[Split], arms: Sequence[str]) -> list[Line]:
         if arm != arms[0]:
             paired = values["auroc"][arms[0]] - values["auroc"][arm]
             difference, se = intervals.nadeau_bengio(paired, n_train, n_test)
+            difference = _clipped(difference, -1.0)
             detectable = intervals.minimum_detectable(se, len(done) - 1)
         lines.append(Line(arm, found, difference, detectable))
     return lines
 
 
-def _clipped(interval: intervals.Interval) -> intervals.Interval:
-    """An area's interval kept within [0, 1]: with few splits a t interval can reach beyond."""
-    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
+def _clipped(interval: intervals.Interval, least: float = 0.0) -> intervals.Interval:
+    """An interval kept where areas (or, from -1, their differences) can lie: with few splits t reaches beyond."""
+    return replace(interval, low=max(interval.low, least), high=min(interval.high, 1.0))
 
 
 def choose_task(cohort: Cohort, name: str | None) -> str:
@@ -162,6 +179,8 @@ def choose_task(cohort: Cohort, name: str | None) -> str:
     found = [t.name for t in cohort.tasks.values() if t.kind == "binary" and t.level == "record"]
     if name is not None and name not in found:
         raise OutOfDomain(f"task {name!r} is no binary task of this cohort; it has: {', '.join(found) or 'none'}.")
+    if not found:
+        raise InvalidCohort("the cohort has no binary task with one label a record; simlab.train learns no other yet.")
     if name is None and len(found) != 1:
         raise InvalidCohort(f"the cohort has {len(found)} binary tasks ({', '.join(found)}); choose one with --task.")
     return name or found[0]
@@ -170,6 +189,3 @@ def choose_task(cohort: Cohort, name: str | None) -> str:
 def configured(arms: Sequence[Method], settings: pretrain.Settings) -> list[Method]:
     """The arms with the encoder that the settings ask for (identity encoders stay)."""
     return [a if a.encoder == "identity" else replace(a, encoder=settings.encoder) for a in arms]
-
-
-Report = loop.Report

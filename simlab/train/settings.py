@@ -40,7 +40,10 @@ def settings_of(pairs: list[str], known: list[str]) -> tuple[dict[str, float | i
             raise unknown("setting", key, [*DEFAULTS, *known])
     if settings["encoder"] not in ("linear", "mlp"):
         raise OutOfDomain(f"--set encoder = {settings['encoder']!r}: expected linear or mlp.")
-    for key in ("width", "hidden", "steps", "batch", "finetune_steps", "learning_rate"):
-        if settings[key] <= 0:  # type: ignore[operator]
-            raise OutOfDomain(f"--set {key} = {settings[key]}: expected a positive number.")
+    for key, value in settings.items():
+        least = {"weight_decay": 0, "batch": 2}.get(key)
+        if least is not None and value < least:  # type: ignore[operator]
+            raise OutOfDomain(f"--set {key} = {value}: expected at least {least}.")
+        if least is None and key != "encoder" and value <= 0:  # type: ignore[operator]
+            raise OutOfDomain(f"--set {key} = {value}: expected a positive number.")
     return settings, rest

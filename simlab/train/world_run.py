@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from tqdm import tqdm
 
 from simlab.environments import knobs
 from simlab.environments.registry import find_world
@@ -16,14 +19,16 @@ from simlab.errors import OutOfDomain
 from simlab.evaluation.intervals import Interval
 from simlab.methods import Method
 from simlab.sweep.job import Row, run_job
-from simlab.sweep.plan import jobs
+from simlab.sweep.plan import Job
 from simlab.sweep.schema import Compare, Study, Train
+from simlab.train import folder as run_folder
 from simlab.train.settings import settings_of
 from simlab.training.device import find as find_device
 
 
 def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
-    """One cell of a study, run in this process; prints each arm's AUC, its limit and its difference to the method."""
+    """One cell of a study, seed by seed in this process; a finished seed is kept. Prints each arm's AUC, its limit, and
+    its difference to the method."""
     find_device(options.device)
     world = find_world(options.data)
     names = [name for k in world.knobs for name in dict.fromkeys((k.name, k.symbol))]
@@ -48,19 +53,48 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
         looks=(options.splits,),
         train=Train(**chosen),
     )  # type: ignore[arg-type]
-    rows = [row for job in jobs(study, options.device, options.threads) for row in run_job(study, job)]
+    folder = options.out or Path("runs") / "train" / f"{options.data}-{arms[0].name}"
+    frozen = {
+        "world": options.data,
+        "arms": [a.name for a in arms],
+        "knobs": values,
+        "train": asdict(study.train),
+        "seed": options.seed,
+        "device": options.device,
+    }
+    run_folder.open_folder(folder, frozen)
+    rows = [row for seed in _progress(options) for row in _seed(folder, study, seed, options)]
     failed = [row for row in rows if row["status"] != "ok"]
     table = [_line(rows, arm.name, arms[0].name) for arm in arms if any(_is(r, arm.name) for r in rows)]
+    shown = {"task": "outcome", "seeds": options.splits, "table": table}
+    run_folder.save(folder / "result.json", {**frozen, **run_folder.provenance(), **shown})
     if options.json:
-        print(json.dumps({"task": "outcome", "seeds": options.splits, "table": table}, allow_nan=False))
+        print(json.dumps(shown, allow_nan=False))
     else:
-        print(_text(options.data, options.splits, table, arms[0].name, _health(rows, arms[0].name)))
+        health = _health(rows, arms[0].name)
+        print(_text(options.data, options.splits, table, arms[0].name, health, folder))
     for row in failed:
-        print(f"failed: {row['method']} (seed {row['seed']}): {row['error']}")
-    if options.out:
-        Path(options.out).mkdir(parents=True, exist_ok=True)
-        (Path(options.out) / "result.json").write_text(json.dumps(table, indent=1, allow_nan=False))
+        print(f"failed: {row['method']} (seed {row['seed']}): {row['error']}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _progress(options: argparse.Namespace) -> Iterable[int]:
+    """The seeds, with a bar on a terminal and a line each elsewhere."""
+    terminal = sys.stderr.isatty()
+    for seed in tqdm(range(options.splits), unit="seed", disable=options.quiet or not terminal, file=sys.stderr):
+        yield seed
+        if not options.quiet and not terminal:
+            print(f"seed {seed + 1}/{options.splits} done", file=sys.stderr)
+
+
+def _seed(folder: Path, study: Study, seed: int, options: argparse.Namespace) -> list[Row]:
+    """The rows of one seed: those kept in the folder, or computed and kept."""
+    file = run_folder.part(folder, seed)
+    found = run_folder.read(file)
+    if found is None or not isinstance(found.get("rows"), list):
+        found = {"rows": run_job(study, Job(0, (0,), (seed,), options.device, options.threads))}
+        run_folder.save(file, found)
+    return found["rows"]
 
 
 def _is(row: Row, arm: str, metric: str = "auc", cohort: str = "test") -> bool:
@@ -96,7 +130,7 @@ def _health(rows: Sequence[Row], arm: str) -> str:
     return ", ".join(f"{k} {np.mean(v):.2f}" for k, v in found.items())
 
 
-def _text(world: str, seeds: int, table: Sequence[dict[str, object]], first: str, health: str) -> str:
+def _text(world: str, seeds: int, table: Sequence[dict[str, object]], first: str, health: str, folder: Path) -> str:
     lines = [
         f"world {world}, {seeds} seeds, posterior-weighted AUC on 20,000 test records",
         "",
@@ -107,5 +141,11 @@ def _text(world: str, seeds: int, table: Sequence[dict[str, object]], first: str
         limit = "unknown" if line["limit"] is None else f"{line['limit']:.3f}"
         lines.append(f"{line['arm']:24s}{Interval(*line['auc'])!s:26s}{limit:<10s}{gap}")  # type: ignore[misc]
     return "\n".join(
-        [*lines, "", "Intervals: 95 %, Student t over seeds.", f"Representation of {first}: {health or 'none'}."]
+        [
+            *lines,
+            "",
+            "Intervals: 95 %, Student t over seeds.",
+            f"Representation of {first}: {health or 'none'}.",
+            f"Run folder: {folder}",
+        ]
     )

@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from simlab.errors import UnknownName
+from simlab.errors import SimlabError, UnknownName
 from simlab.training.data import Bench, Fit
 from simlab.training.method import Method
+
+# What an arm may raise and the others survive, as a reason in the table: everything but an interrupt or an exit, since
+# a plug-in's method is anybody's code.
+FAILURES = (
+    SimlabError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def reason(error: Exception) -> str:
+    """A failure as one line: its type and first line, nothing that varies from run to run."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
 
 
 def run_arm(method: Method, bench: Bench) -> Fit:

@@ -20,7 +20,10 @@ def cohort(rng: np.random.Generator, n: int = 40) -> Cohort:
                 rng.normal(80, 10, (n, 6, 3)).astype(np.float32), observed, ("a", "b", "c"), ("", "", ""), time
             ),
             "static": Stream(
-                rng.random((n, 1, 2)).astype(np.float32), np.ones((n, 1, 2), bool), ("age", "sex"), ("", "")
+                np.stack([rng.normal(65, 12, (n, 1)), rng.integers(0, 2, (n, 1))], axis=2).astype(np.float32),
+                np.ones((n, 1, 2), bool),
+                ("age", "sex"),
+                ("year", ""),
             ),
         },
         length=np.full(n, 6),
@@ -81,3 +84,21 @@ def test_one_modality_is_refused(rng: np.random.Generator) -> None:
     del inputs.streams["static"]
     with pytest.raises(InvalidCohort, match="two streams"):
         present.fit(inputs)
+
+
+def test_complete_statics_are_standardised_too_and_a_later_gap_is_the_mean(rng: np.random.Generator) -> None:
+    """Ages beside z-scores would drown under any penalty; a gap that training never had must not read as age 0."""
+    data = cohort(rng)
+    fitted = present.fit(data.take(np.arange(30)).inputs("t"))
+    train = fitted(data.take(np.arange(30)).inputs("t"))["clinical"]
+    np.testing.assert_allclose(train[:, :2].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(train[:, :2].std(axis=0), 1, atol=1e-5)
+    data.streams["static"].observed[35, 0, 0] = False
+    later = fitted(data.take(np.array([35])).inputs("t"))["clinical"]
+    assert later[0, 0] == 0
+
+
+def test_only_a_world_keeps_its_coordinates(rng: np.random.Generator) -> None:
+    inputs = cohort(rng).inputs("t")
+    raw = present.fit(inputs, as_is=True)(inputs)["clinical"]
+    np.testing.assert_array_equal(raw, inputs.streams["static"].values[:, 0])

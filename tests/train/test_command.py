@@ -86,7 +86,7 @@ def test_running_again_computes_nothing_and_more_splits_only_the_new(
     assert ran == [] and capsys.readouterr().out == first
     main([*arguments, "--splits", "3"])
     assert ran == [2]
-    damaged = tmp_path / "run" / "splits" / "0001.json"
+    damaged = tmp_path / "run" / "parts" / "0001.json"
     damaged.write_text('{"index": 1, "met')
     main([*arguments, "--splits", "3"])
     assert ran == [2, 1] and "computed again" in capsys.readouterr().err
@@ -104,6 +104,10 @@ def test_running_again_computes_nothing_and_more_splits_only_the_new(
         (["lda", "--data", "DATA", "--set", "width=x"], ["width", "int"]),
         (["lda", "--data", "DATA", "--set", "width=0"], ["width", "positive"]),
         (["lda", "--data", "DATA", "--set", "width"], ["KEY=VALUE"]),
+        (["lda", "--data", "DATA", "--set", "weight_decay=-1"], ["weight_decay", "at least 0"]),
+        (["lda", "--data", "DATA", "--set", "batch=1"], ["batch", "at least 2"]),
+        (["lda", "--data", "DATA", "--labels", "1"], ["--labels", "at least 4"]),
+        (["lda", "--data", "DATA", "--out", "DATA"], ["toy.cohort", "cannot be used"]),
         (["lda", "--data", "DATA", "--splits", "1"], ["--splits", "at least 2"]),
         (["lda", "--data", "DATA", "--test-share", "2"], ["--test-share"]),
         (["lda", "--data", "gaussian", "--set", "h2=1"], ["h2", "[0, 1)"]),
@@ -135,28 +139,34 @@ def test_another_run_in_the_folder_is_refused_by_field(file: Path, tmp_path: Pat
     assert done.returncode == 2 and "settings" in done.stderr
 
 
-def test_a_world_is_a_source_too(capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(
-        [
-            "vicreg-frozen",
-            "--data",
-            "gaussian",
-            "--set",
-            "w_c=0.8",
-            "--set",
-            "n_unlabelled=600",
-            "--compare",
-            "lda,image-only",
-            "--splits",
-            "3",
-            "--set",
-            "encoder=linear",
-            "--set",
-            "steps=20",
-            "--json",
-        ]
-    )
-    found = json.loads(capsys.readouterr().out)
+def test_a_world_is_a_source_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed by seed, each kept: the same command computes nothing more."""
+    from simlab.train import world_run
+
+    settings = [
+        word for pair in ("w_c=0.8", "n_unlabelled=600", "encoder=linear", "steps=20") for word in ("--set", pair)
+    ]
+    arguments = [
+        "vicreg-frozen",
+        "--data",
+        "gaussian",
+        "--compare",
+        "lda,image-only",
+        "--splits",
+        "3",
+        "--json",
+        *settings,
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    status = main(arguments)
+    captured = capsys.readouterr()
+    assert "seed 3/3 done" in captured.err
+    monkeypatch.setattr(world_run, "run_job", None)
+    assert main(arguments) == status and capsys.readouterr().out == captured.out
+    found = json.loads(captured.out)
     assert status == 0 and [line["arm"] for line in found["table"]] == ["vicreg-frozen", "lda", "image-only"]
     limits = {line["arm"]: line["limit"] for line in found["table"]}
     assert limits["lda"] == limits["vicreg-frozen"] == pytest.approx(0.879, abs=5e-4)  # table 5.5, w_c = .8
@@ -171,3 +181,70 @@ def test_a_plug_in_adds_a_method(tmp_path: Path) -> None:
     )
     listed = run("--list", "--plugin", str(plugin))
     assert listed.returncode == 0 and "mine" in listed.stdout and "my own" in listed.stdout
+
+
+def test_an_arm_that_fails_does_not_end_the_others(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six labels are too few for a five-fold cross-validation: that arm says so, the others are measured."""
+    status = main(
+        [
+            "lda",
+            "--data",
+            str(file),
+            "--compare",
+            "raw-probe,logistic",
+            "--labels",
+            "6",
+            "--splits",
+            "2",
+            "--quiet",
+            "--out",
+            str(tmp_path / "run"),
+            "--set",
+            "encoder=linear",
+        ]
+    )
+    captured = capsys.readouterr()
+    assert status == 1
+    assert "failed: logistic" in captured.err and "raw-probe" in captured.out
+
+
+def test_few_labels_change_the_labels_and_not_the_overlap_of_splits(
+    file: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """A budget of labels is met exactly with both classes; the Nadeau-Bengio ratio stays that of the split's sides."""
+    y = (rng.random(90) < 0.2).astype(float)
+    for labels in (4, 5, 30):
+        plan = experiment.Plan("death", labels=labels)
+        chosen = experiment._labelled(y, plan, 0)
+        assert len(set(chosen)) == labels and 2 <= y[chosen].sum() <= labels - 2
+    splits = [
+        experiment.Split(i, {"a": {"auroc": v, "auprc": v}}, {"a": {}}, {}, 90, n, 30, ())
+        for i, (v, n) in enumerate([(0.5, 4), (0.6, 4)])
+    ]
+    half = experiment.table(splits, ["a"])[0].metrics["auroc"]
+    se = np.sqrt((1 / 2 + 30 / 90) * np.var([0.5, 0.6], ddof=1))
+    assert half.high == pytest.approx(min(1.0, 0.55 + 12.7062 * se), rel=1e-4)
+
+
+def test_a_regression_cohort_is_refused_clearly(tmp_path: Path, rng: np.random.Generator) -> None:
+    n = 20
+    stream = {
+        k: Stream(rng.random((n, 1, 2)).astype(np.float32), np.ones((n, 1, 2), bool), ("a", "b"), ("", ""))
+        for k in ("one", "two")
+    }
+    save(
+        Cohort(
+            streams=stream,
+            length=np.ones(n, int),
+            record=np.arange(n),
+            subject=np.arange(n),
+            site=np.full(n, "x"),
+            tasks={"los": Task("los", "regression")},
+            labels={"los": rng.random(n)},
+        ),
+        tmp_path / "los.cohort",
+    )
+    done = run("lda", "--data", str(tmp_path / "los.cohort"))
+    assert done.returncode == 2 and "no binary task" in done.stderr

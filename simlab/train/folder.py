@@ -1,0 +1,80 @@
+"""A run's folder: what the run is, its finished parts, and its result, as JSON files written aside and replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from simlab import __version__
+from simlab.errors import DamagedFile, OutOfDomain
+
+
+def open_folder(folder: Path, frozen: dict[str, object]) -> None:
+    """Make the folder and write what the run is; refuse one that holds another run, by the field that differs.
+
+    Raises OutOfDomain (another run, or a place that cannot be written), DamagedFile.
+    """
+    try:
+        (folder / "parts").mkdir(parents=True, exist_ok=True)
+        file = folder / "run.json"
+        if not file.exists():
+            save(file, frozen)
+            return
+        found = json.loads(file.read_text())
+    except OSError as error:
+        raise OutOfDomain(f"--out {folder} cannot be used: {error.strerror}; give another folder.") from error
+    except ValueError:
+        raise DamagedFile(f"{file} cannot be read; delete {folder} to start again, or give another --out.") from None
+    for key, value in frozen.items():
+        if found.get(key) != json.loads(json.dumps(value)):
+            raise OutOfDomain(
+                f"{folder} holds another run: {key} is {found.get(key)} there and {value} now; give another --out, or "
+                "delete the folder."
+            )
+
+
+def part(folder: Path, index: int) -> Path:
+    """The file of one finished part (a split, a seed)."""
+    return folder / "parts" / f"{index:04d}.json"
+
+
+def read(file: Path) -> dict | None:
+    """A finished part, or None; a file that cannot be read is set aside, said, and will be computed again."""
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_text())
+        if isinstance(content, dict):
+            return content
+    except ValueError:
+        pass
+    aside = file.with_name(file.name + ".damaged")
+    file.replace(aside)
+    print(f"{file} could not be read: kept as {aside.name}, computed again.", file=sys.stderr)
+    return None
+
+
+def save(file: Path, content: dict[str, object]) -> None:
+    """Write aside, reach the disk, replace: a kill leaves the old file or the new one."""
+    aside = file.with_name(file.name + ".part")
+    with aside.open("w") as out:
+        json.dump(content, out, indent=1, allow_nan=False)
+        out.flush()
+        os.fsync(out.fileno())
+    aside.replace(file)
+
+
+def provenance() -> dict[str, object]:
+    """The versions that the numbers came from."""
+    return {
+        "simlab": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
