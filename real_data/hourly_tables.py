@@ -1,4 +1,8 @@
-"""Harmonised hourly tables (dyn, sta, outc in parquet) as a cohort: two modalities, statics, one task."""
+"""Harmonised hourly tables (dyn, sta, outc in parquet) as a cohort: two modalities, statics, one task.
+
+The row of hour h gathers what was charted in [h, h + 1). A visit's time says when all of it is known, so it is h + 1, and
+inputs until hour 24 are the rows of hours 0 to 23.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from simlab.errors import InvalidData, OutOfDomain
 
 LONGEST_HOURS = 24 * 366  # a time beyond this is not hours since admission
 HOUR_MS = 3_600_000
-DEFAULT_CUTOFF = 24.0  # hours of input where there is one label a stay
+DEFAULT_CUTOFF = 24.0  # hours of input, [0, 24), where there is one label a stay
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ def prepare(
     """The cohort of one folder of hourly tables. Raises InvalidData naming the table or column that is not there.
 
     outcome: an outcome table elsewhere. task: its name (default: the folder's). cutoff: hours of input (default 24 for
-    one label a stay; none for hourly labels). at: turn hourly labels into the label at this hour, one a stay.
+    one label a stay; none for hourly labels). at: turn hourly labels into the label at this hour, one a stay, with the
+    rows of earlier hours as inputs.
     """
     say(f"reading {folder}")
     tables = read(folder, outcome or folder / "outc.parquet", account)
@@ -109,7 +114,8 @@ def provenance(tables: Tables, account: Account) -> dict[str, object]:
     return {
         "adapter": "real_data.hourly",
         "subject": "stay id: the tables carry no patient id, so splits are by stay, which is optimistic",
-        "time": "hours since admission to intensive care, as in the tables",
+        "time": "hours since admission to intensive care; the row of hour h holds [h, h + 1) and carries the time h + 1, "
+        "when all of it is known: inputs until hour 24 hold [0, 24)",
         "sha256": tables.sha256,
         "ranges": {n: [v.low, v.high, v.unit] for n, v in {**VITALS, **LABS, **STATIC}.items()},
         "attrition": account.attrition,
@@ -208,7 +214,7 @@ def dynamic(
     for channel, (name, variable) in enumerate(variables.items()):
         if name in dyn.columns:
             values[rows, hours, channel] = in_range("dyn", kept[name], variable, account)
-    time = np.tile(np.arange(visits, dtype=np.float64), (len(stays), 1))
+    time = np.tile(np.arange(1, visits + 1, dtype=np.float64), (len(stays), 1))
     units = tuple(v.unit for v in variables.values())
     return Stream(np.nan_to_num(values), ~np.isnan(values), tuple(variables), units, time)
 

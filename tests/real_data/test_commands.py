@@ -87,6 +87,9 @@ def test_hourly_prints_a_summary(data_dir, tmp_path, capsys):
         (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort"], "no table 'dyn': looked for"),
         (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/file/a.cohort"], "--out"),
         (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--cutoff", "-1"], "--cutoff -1"),
+        (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--cutoff", "0.5"], "1 or more"),
+        (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--cutoff", "nan"], "1 or more"),
+        (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--at", "-3"], "--at -3: 1 or more"),
         (hourly.main, ["prepare", "{tmp}", "--out", "{tmp}/a.cohort", "--cutof", "x"], "--cutoff"),
     ],
 )

@@ -62,6 +62,8 @@ def test_golden_counts_of_the_eicu_demo(data_dir):
     assert (cohort.labels["mortality24"] == 1).sum() == 70
     assert cohort.tasks["mortality24"].cutoff == 24
     assert (cohort.length == 25).all()
+    shown = cohort.inputs("mortality24").streams["vitals"]
+    assert shown.visits == 24 and shown.time.max() == 24  # hours [0, 24); the row of hour 24 is known at 25
     assert {name: len(s.channels) for name, s in cohort.streams.items()} == {"vitals": 9, "labs": 39, "static": 4}
     assert account.attrition[-1]["n"] == 1367
     assert account.counts["dyn", "hr", "outside 1 to 300 bpm"] == 2
@@ -81,7 +83,7 @@ def test_hourly_labels_make_a_task_by_visit_or_one_label_at_an_hour(data_dir):
     task = part.tasks["los-at-24"]
     assert (task.kind, task.level, task.cutoff) == ("regression", "record", 24)
     assert len(part) == np.isfinite(cohort.labels["los"][:, 24]).sum()
-    assert part.inputs("los-at-24").streams["vitals"].visits == 25
+    assert part.inputs("los-at-24").streams["vitals"].visits == 24
 
 
 def test_every_variable_of_the_files_has_a_modality(data_dir):
@@ -95,6 +97,7 @@ def test_values_land_in_their_hour_and_ranges_are_counted(written):
     vitals, labs, static = (cohort.streams[n] for n in ("vitals", "labs", "static"))
     assert vitals.observed[:, :, 0].tolist() == [[True, False, False], [True, False, False], [True, True, True]]
     assert vitals.values[2, :, 0].tolist() == [70, 71, 72]
+    assert vitals.time.tolist() == [[1, 2, 3]] * 3
     assert labs.values[:, 0, labs.channels.index("crea")].tolist() == [1, 0, 2]
     assert cohort.length.tolist() == [3, 1, 3]
     assert static.channels == tuple(STATIC)
@@ -108,6 +111,13 @@ def test_values_land_in_their_hour_and_ranges_are_counted(written):
     assert account.counts["dyn", "hr", "outside 1 to 300 bpm"] == 1
     assert account.counts["sta", "height", "outside 100 to 250 cm"] == 1
     assert account.counts["sta", "sex", "neither male nor female"] == 1
+
+
+def test_a_row_is_an_input_once_its_hour_has_ended(written):
+    for cutoff, shown in ((1, [70]), (1.5, [70]), (2, [70, 71]), (3, [70, 71, 72])):
+        cohort, _ = prepare(written(), cutoff=cutoff)
+        assert cohort.inputs("mortality24").streams["vitals"].values[2, :, 0].tolist() == shown
+    assert "when all of it is known" in cohort.provenance["time"]
 
 
 def test_an_outcome_that_is_not_yes_or_no_is_a_regression(tables, written):
