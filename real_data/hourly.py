@@ -18,7 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     top, prepare = parser("python -m real_data.hourly", DESCRIPTION, "folder of dyn, sta and outc .parquet")
     prepare.add_argument("--outcome", metavar="FILE", type=Path, help="outcome table (default: DIR/outc.parquet)")
     prepare.add_argument("--task", metavar="NAME", help="the task's name (default: the folder's)")
-    prepare.add_argument("--cutoff", metavar="HOURS", type=float, help="hours of input, [0, HOURS) (default: 24, one label a stay)")
+    prepare.add_argument(
+        "--cutoff", metavar="HOURS", type=float, help="hours of input, [0, HOURS) (default: 24, one label a stay)"
+    )
     prepare.add_argument("--at", metavar="HOUR", type=int, help="hourly labels: take the one at this hour, one a stay")
     args = top.parse_args(argv)
     if args.cutoff is not None and not 1 <= args.cutoff < float("inf"):

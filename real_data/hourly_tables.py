@@ -1,7 +1,7 @@
 """Harmonised hourly tables (dyn, sta, outc in parquet) as a cohort: two modalities, statics, one task.
 
-The row of hour h gathers what was charted in [h, h + 1). A visit's time says when all of it is known, so it is h + 1, and
-inputs until hour 24 are the rows of hours 0 to 23.
+The row of hour h gathers what was charted in [h, h + 1). A visit's time says when all of it is known, so it is h + 1,
+and inputs until hour 24 are the rows of hours 0 to 23.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def provenance(tables: Tables, account: Account) -> dict[str, object]:
     return {
         "adapter": "real_data.hourly",
         "subject": "stay id: the tables carry no patient id, so splits are by stay, which is optimistic",
-        "time": "hours since admission to intensive care; the row of hour h holds [h, h + 1) and carries the time h + 1, "
-        "when all of it is known: inputs until hour 24 hold [0, 24)",
+        "time": "hours since admission to intensive care; the row of hour h holds [h, h + 1) and carries the time "
+        "h + 1, when all of it is known: inputs until hour 24 hold [0, 24)",
         "sha256": tables.sha256,
         "ranges": {n: [v.low, v.high, v.unit] for n, v in {**VITALS, **LABS, **STATIC}.items()},
         "attrition": account.attrition,

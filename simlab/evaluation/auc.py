@@ -4,8 +4,8 @@ In a synthetic world the risk p_i = P(y_i = 1 | inputs) is known, so the label c
 
     AUC_w = sum_{i != j} p_i (1 - p_j) [s_i > s_j] / sum_{i != j} p_i (1 - p_j)        (ties count one half)
 
-which has the same target as the label AUC and far less variance (facts: 9.4 times at n = 1000). With p in {0, 1} it is
-the ordinary label AUC, so one implementation serves both. O(n log n).
+which has the same target as the label AUC and far less variance (about a ninth at r = .7, K = .2, n = 1000). With p in
+{0, 1} it is the ordinary label AUC, so one implementation serves both. O(n log n).
 """
 
 from __future__ import annotations

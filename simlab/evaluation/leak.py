@@ -1,8 +1,9 @@
 """The leak guard: does a score know more about the test labels than its inputs allow?
 
 Given the inputs, a label is a coin with the known risk, whatever the score. So the label AUC minus the posterior-
-weighted AUC of the same score on the same cases has mean zero unless the score has seen the labels (rulings, "Leak
-guard"). The comparison with the Bayes limit could not tell: no score beats the risk's own weighted AUC, leak or not.
+weighted AUC of the same score on the same cases has mean zero unless the score has seen the labels
+(docs/sweeps.md, "The statistics"). The comparison with the Bayes limit could not tell: no score beats the risk's own
+weighted AUC, leak or not.
 """
 
 from __future__ import annotations

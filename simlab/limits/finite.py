@@ -1,9 +1,9 @@
 """How good a method is with n labels: closed forms and deterministic equivalents, and where two methods cross.
 
-Four predictions of the internal AUC. `supervised` and `cross_modal` are the least-squares formula of 3.1g on all p
+Four predictions of the internal AUC. `supervised` and `cross_modal` are the least-squares formula below on all p
 features and on the 2k numbers of the first k canonical pairs. `supervised_tuned` is ridge regression at its best
 penalty, `cross_modal_finetuned` the same after x' = (I + tau^2 P P')^(1/2) x at the best tau, P the span of the
-pretrained directions (rulings, "Three boundaries"). Only these two feel the scale of features: they hold in measured
+pretrained directions. Only these two feel the scale of features: they hold in measured
 coordinates under an identity or orthogonal map. See docs/theory.md, 6.
 """
 
@@ -55,7 +55,7 @@ class Crossing:
 def least_squares_correlation(share: Numbers, p: int, n: Numbers, prevalence: float) -> Numbers:
     """r_n between an OLS/LDA score on p features (n labels) and the liability; NaN where n <= p + 1.
 
-    3.1g: r_n^2 = R^2 R_o^2 / (R_o^2 + p (1 - R_o^2)/(n - p - 1)), R_o^2 = R^2 phi(t)^2/(K (1 - K)) the share of the
+    r_n^2 = R^2 R_o^2 / (R_o^2 + p (1 - R_o^2)/(n - p - 1)), R_o^2 = R^2 phi(t)^2/(K (1 - K)) the share of the
     0/1 label's variance that the best linear score explains; `share` is R^2.
     """
     share, n = np.broadcast_arrays(np.asarray(share, float), np.asarray(n, float))
@@ -168,7 +168,7 @@ def _retained_in(law: Moments, span: Span) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _least_squares(weights: np.ndarray, shares: np.ndarray, p: int, law: Moments) -> Curve:
-    """The curve of 3.1g, averaged over a span's choices."""
+    """The least-squares curve, averaged over a span's choices."""
     def curve(n: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         r = least_squares_correlation(shares[:, None], p, np.asarray(n, float)[None, :], law.prevalence_law)
         return weights @ np.where(np.isnan(r), np.nan, auc(np.nan_to_num(r), law.prevalence_law))

@@ -67,7 +67,7 @@ def direction(d: int) -> Float[np.ndarray, " d"]:
 
 
 def moments(spec: GaussianSpec, domain: str = "source") -> Moments:
-    """The law of (z, l) in the "source" or the "external" domain (equations 5.1 with rulings 1, 3, 4 and 9).
+    """The law of (z, l) in the "source" or the "external" domain (docs/theory.md, 2).
 
     External: causes c, u, v have mean mu_e beta and variance tau_e^2 along beta; coupling kappa_e; slopes on u and v
     scaled by delta_u_e and delta_v_e, the liability's own noise refilling Var(l) = 1 for causes of unit variance;
@@ -98,11 +98,6 @@ def liability_slopes(spec: GaussianSpec, domain: str = "source") -> tuple[float,
     du, dv = (spec.delta_u_e, spec.delta_v_e) if domain == "external" else (1.0, 1.0)
     return (float(np.sqrt(spec.h2 * spec.w_c)), float(du * np.sqrt(spec.h2 * spec.w_u)),
             float(dv * np.sqrt(spec.h2 * spec.w_v)))
-
-
-def liability_noise_variance(spec: GaussianSpec, domain: str = "source") -> float:
-    """Variance of the liability's own noise: what refills Var(l) = 1 when causes have unit variance."""
-    return max(1.0 - float(sum(s**2 for s in liability_slopes(spec, domain))), 0.0)
 
 
 def _law(spec: GaussianSpec, at: dict[str, slice], slopes: tuple[float, float, float], outside: bool) -> tuple[
@@ -177,7 +172,7 @@ def posterior(law: Moments, z: Float[np.ndarray, "n p"], view: str = "full") -> 
     """P(y = 1 | z) exactly, for n records: P(l > t | z), prior-corrected where the cohort's classes are resampled.
 
     `view` is "full", "image" or "clinical": what of z is shown (z always holds all p coordinates, in measured units).
-    Source equation: 3.1b; for resampled classes, odds(risk) = odds(P(l > t | z)) odds(K_e) / odds(P(l > t)).
+    For resampled classes, odds(risk) = odds(P(l > t | z)) odds(K_e) / odds(P(l > t)).
     """
     shown = view_index(law, view)
     m = law.cov_liability[shown]

@@ -1,7 +1,7 @@
 """g(r, K): the AUC of a score whose correlation with a Gaussian liability is r, at prevalence K. Exact, vectorised.
 
 With (s, l) jointly Gaussian and y = 1[l > t], t = Phi^-1(1 - K), the AUC is P(d > 0, l1 > t, l0 < t) / (K (1 - K))
-for a trivariate Gaussian (3.1b). Differentiating in r (Plackett's identity), the two conditional probabilities add up
+for a trivariate Gaussian. Differentiating in r (Plackett's identity), the two conditional probabilities add up
 to one, and what remains integrates to Owen's T function:
 
     g(r, K) = 1/2 + T(t, r / sqrt(2 - r^2)) / (K (1 - K)),   T(h, a) = 1/(2 pi) int_0^a exp(-h^2 (1+x^2)/2)/(1+x^2) dx.

@@ -1,8 +1,8 @@
 """Best-possible AUCs: of all features, of one view, and of what a linear pretrainer keeps; inside and outside.
 
-Everything is a correlation r between a linear score and the liability, turned into an AUC by g(r, K) (3.1b, 5.4). In a
-domain with covariance S of z and m = Cov(z, l)/sd(l): a score w'z has r = w'm / sqrt(w'S w); the best within columns A
-has r^2 = m'A (A'S A)^-1 A'm. No limit here is simulated but the Haar means that `subspace` says are.
+Everything is a correlation r between a linear score and the liability, turned into an AUC by g(r, K) (docs/theory.md,
+3 and 4). In a domain with covariance S of z and m = Cov(z, l)/sd(l): a score w'z has r = w'm / sqrt(w'S w); the best
+within columns A has r^2 = m'A (A'S A)^-1 A'm. No limit here is simulated but the Haar means that `subspace` says are.
 """
 
 from __future__ import annotations

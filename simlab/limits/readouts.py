@@ -1,6 +1,6 @@
 """Read-outs of a world: canonical correlations, mutual informations, and how far apart two hospitals lie.
 
-None of these is a knob: shares of variance are (facts 3.2). Information is in nats. docs/theory.md, 7.
+None of these is a knob: shares of variance are (docs/environments.md). Information is in nats. docs/theory.md, 7.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def pca_joint(law: Moments, k: int) -> Span:
 def cross_prediction(law: Moments, k: int) -> Span:
     """Per view, the k directions that best predict the other view in its own units (reduced-rank regression).
 
-    The leading right singular vectors of A = Cov(other, view) Var(view)^(-1/2) (3.3); 2k numbers.
+    The leading right singular vectors of A = Cov(other, view) Var(view)^(-1/2); 2k numbers (docs/theory.md, 5).
     """
     _check(k, min(law.image.stop, law.p - law.image.stop), "cross-prediction directions")
     fixed, tied = [], []

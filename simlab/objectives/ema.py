@@ -13,8 +13,8 @@ TIME_CONSTANT = 0.05  # of the run, at its beginning
 def momentum(step: int, steps: int) -> float:
     """EMA momentum at `step` of `steps`: linear from 1 - 1/(0.05 steps) to 1.
 
-    A copied constant such as 0.996 (time constant 250 steps) would freeze the teacher of a 500-step run
-    (facts/objectives 4.11); here the teacher's memory starts at a twentieth of the run, whatever its length.
+    A copied constant such as 0.996 (time constant 250 steps) would all but freeze the teacher of a
+    500-step run; here the teacher's memory starts at a twentieth of the run, whatever its length.
     """
     start = max(0.0, 1.0 - 1.0 / max(TIME_CONSTANT * steps, 1.0))
     return start + (1.0 - start) * min(step / max(steps, 1), 1.0)

@@ -2,7 +2,7 @@
 
 Linear encoders: fine-tuning with a penalty on the departure from the pretrained directions P is a convex problem, and
 is solved exactly instead of by steps. f(x) = a' P'x + b'x with penalty |a|^2 / tau^2 + |b|^2 is ridge regression on
-x' = (I + tau^2 P P')^(1/2) x (rulings, "Three boundaries"); tau and the penalty are tuned inside the labels. From
+x' = (I + tau^2 P P')^(1/2) x (docs/theory.md, 6); tau and the penalty are tuned inside the labels. From
 scratch there is no P, and the same problem is ordinary ridge. MLP encoders are trained by the one loop (`finetune.py`).
 """
 

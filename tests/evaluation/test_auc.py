@@ -54,8 +54,8 @@ def test_standard_errors_are_the_spread_over_repetitions() -> None:
     np.testing.assert_allclose(said, found.std(axis=0, ddof=1), rtol=4 * 0.029)
 
 
-def test_known_risk_saves_variance_as_published() -> None:
-    """facts/environment 0.4: n = 1000, r = .7, K = .2: 9.4 times; with 300 repetitions an F ratio is known to 12 %."""
+def test_known_risk_saves_variance() -> None:
+    """n = 1000, r = .7, K = .2: 9.4 times less; of 300 repetitions an F ratio is known to 12 %."""
     rng = np.random.default_rng(5)
     found = np.array(
         [[weighted_auc(s, p).value, label_auc(s, y).value] for s, p, y in (draw(rng, 1000) for _ in range(300))]

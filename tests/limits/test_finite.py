@@ -8,8 +8,8 @@ from simlab.limits import finite
 from simlab.limits.gaussian import moments, solve
 from simlab.limits.liability import auc
 
-# rulings, "Three boundaries": (w_c, n) -> best-penalty ridge, fine-tuned JEPA
-RULED = {(0.8, 100): (0.800, 0.829), (0.8, 300): (0.844, 0.850), (0.6, 100): (0.783, 0.799),
+# docs/theory.md, 9: (w_c, n) -> best-penalty ridge, fine-tuned JEPA
+TABLE = {(0.8, 100): (0.800, 0.829), (0.8, 300): (0.844, 0.850), (0.6, 100): (0.783, 0.799),
          (0.4, 100): (0.766, 0.772), (0.2, 100): (0.750, 0.750), (0.2, 300): (0.811, 0.811)}
 KEYS = ("supervised_tuned", "cross_modal_finetuned")
 
@@ -19,10 +19,10 @@ def predictions(k=4, **knobs):
     return finite.methods(s, moments(s), k)
 
 
-@pytest.mark.parametrize(("w_c", "n"), RULED)
+@pytest.mark.parametrize(("w_c", "n"), TABLE)
 def test_equivalents_reach_the_ruled_numbers(w_c, n):
     out = finite.predict(predictions(w_c=w_c), (n,))
-    for key, printed in zip(KEYS, RULED[w_c, n], strict=True):
+    for key, printed in zip(KEYS, TABLE[w_c, n], strict=True):
         assert out[key][0] == pytest.approx(printed, abs=6e-4)
 
 
@@ -61,7 +61,7 @@ def simulate(w_c, n, repeats, seed):
 
 
 def check(w_c, n, repeats, seed):
-    """Ruled accuracy of the equivalents, .0035, and three standard errors of the simulation's mean."""
+    """The accuracy that docs/theory.md states, .0035, and three standard errors of the simulation's mean."""
     out = finite.predict(predictions(w_c=w_c), (n,))
     for key, (mean, error) in zip(KEYS, simulate(w_c, n, repeats, seed), strict=True):
         assert abs(out[key][0] - mean) < 0.0035 + 3 * error, (key, mean, error)
@@ -73,14 +73,14 @@ def test_equivalents_agree_with_fitted_ridge(w_c, n):
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize(("w_c", "n"), RULED)
+@pytest.mark.parametrize(("w_c", "n"), TABLE)
 def test_equivalents_agree_with_fitted_ridge_over_200_repeats(w_c, n):
     check(w_c, n, 200, 8)
 
 
 @pytest.mark.parametrize(("p", "share", "n"), [(20, 0.7, 100), (60, 0.6, 300)])
 def test_least_squares_formula_agrees_with_fitted_ols(p, share, n):
-    """3.1g is good to .005 where p/n <= .5 (as stated there); 300 fits, three standard errors on top."""
+    """The formula is good to .005 where p/n <= .5 (docs/theory.md, 6); 300 fits, three standard errors on top."""
     rng = np.random.default_rng(3)
     w = np.sqrt(share / p) * np.ones(p)
     r = np.zeros(300)
@@ -94,8 +94,8 @@ def test_least_squares_formula_agrees_with_fitted_ols(p, share, n):
     assert abs(seen.mean() - predicted) < 0.005 + 3 * seen.std() / np.sqrt(300)
 
 
-def test_published_boundary():
-    """R^2 = .5, p = 40, k = 4, K = .3: retained share .9/.75/.5/.25 crosses at 822/287/109/55 labels (3.1g).
+def test_boundary_by_retained_share():
+    """R^2 = .5, p = 40, k = 4, K = .3: retained share .9/.75/.5/.25 crosses at 822/287/109/55 labels.
 
     There a probe of k = 4 numbers is meant (not 2k).
     """

@@ -89,7 +89,7 @@ def test_no_signal_is_one_half_everywhere():
 
 
 def test_block_closed_forms():
-    """R_I^2, R_C^2, R*^2 and R_sh^2 of 5.1 for coupling one, through g."""
+    """R_I^2, R_C^2, R*^2 and R_sh^2 of docs/theory.md (4) for coupling one, through g."""
     s = spec(w_c=0.5, w_u=0.2, w_v=0.3, rel_ci=0.4, rel_cc=0.7, rel_u=0.6, rel_v=0.9, h2=0.8, prevalence=0.2)
     rho = 1 - 1 / (1 + 0.4 / 0.6 + 0.7 / 0.3)
     shares = {"full": 0.5 * rho + 0.2 * 0.6 + 0.3 * 0.9, "image": 0.5 * 0.4 + 0.2 * 0.6,

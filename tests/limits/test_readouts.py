@@ -18,7 +18,7 @@ def both(**knobs):
 
 @pytest.mark.parametrize(("w_c", "w_u", "r", "unique", "synergy"), [
     (0, 0.5, 0.164, 0, 0.246), (0, 0.7, 0.092, 0.157, 0.162), (1, 0, 0.410, 0, 0.076)])
-def test_information_of_the_fact_sheet(w_c, w_u, r, unique, synergy):
+def test_information_to_printed_digits(w_c, w_u, r, unique, synergy):
     info = readouts.informations(moments(spec(w_c=w_c, w_u=w_u, w_v=1 - w_c - w_u)))
     assert info["pid_redundancy"] == pytest.approx(r, abs=5.1e-4)
     assert info["pid_unique_image"] == pytest.approx(unique, abs=5.1e-4)

@@ -1,4 +1,4 @@
-"""The tables of the design's fact sheet, to their printed digits: internal, external, presets, two toy shifts."""
+"""Reference tables, to their printed digits: internal, external, presets, two toy shifts (docs/theory.md, 9)."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_proxy_decoupling_break_even():
 
 
 def test_pure_coupling_shift():
-    """R2: m = (.6, .35), coupling .5 inside; each view's own law with y stays."""
+    """The views' correlation alone moves: m = (.6, .35), coupling .5 inside; each view's own law with y stays."""
     m = np.array([0.6, 0.35])
     source = toy(np.array([[1, 0.5], [0.5, 1]]), m, 0.3, 1)
     for coupling, printed in ((-0.2, 0.813), (0, 0.805), (0.3, 0.795), (0.5, 0.788), (0.7, 0.782), (0.85, 0.778)):

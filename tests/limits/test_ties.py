@@ -1,4 +1,4 @@
-"""Tied canonical correlations: the ruled numbers, and quadrature against plain Haar draws."""
+"""Tied canonical correlations: the numbers of docs/theory.md (5), and quadrature against plain Haar draws."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,7 @@ from simlab.objectives.prediction import prediction_loss, standardise
 
 
 def test_a_constant_prediction_costs_the_gaussian_constant() -> None:
-    """E smooth_l1(z), z ~ N(0, 1), by quadrature (facts: 0.4247 for finite feature counts); 200,000 draws."""
+    """E smooth_l1(z), z ~ N(0, 1), by quadrature; 200,000 draws."""
     expected = (
         2 * integrate.quad(lambda x: (0.5 * x * x if x < 1 else x - 0.5) * stats.norm.pdf(x), 0, 12, points=[1])[0]
     )

@@ -32,6 +32,6 @@ def test_equals_the_formula_for_each_member() -> None:
 
 
 def test_complete_collapse_costs_24_75() -> None:
-    """facts/objectives 4.3: 25 (1 - sqrt(1e-4)) = 24.75 exactly, whatever the point."""
+    """25 (1 - sqrt(1e-4)) = 24.75 exactly, whatever the point."""
     point = torch.ones(1, 64, 8) * 3
     assert float(vicreg(point, point)) == pytest.approx(24.75, abs=1e-4)

@@ -28,7 +28,7 @@ def random_spec(seed: int, **fixed: object) -> GaussianSpec:
 
 
 def law_by_hand(s: GaussianSpec, domain: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (p + 1,) and covariance (p + 1, p + 1) of (z_I, z_C, l), from equations 5.1 alone.
+    """Mean (p + 1,) and covariance (p + 1, p + 1) of (z_I, z_C, l), from the equations of docs/environments.md alone.
 
     Every variable is a row of loadings on independent standard normal sources (and a constant): mean and covariance
     follow by multiplication, without any block formula.

@@ -9,7 +9,7 @@ from simlab.limits.gaussian import Moments
 
 
 def draw(s: GaussianSpec, n: int, seed: int, external: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """n draws of (z, l) from equations 5.1, factor by factor; nothing of simlab is used."""
+    """n draws of (z, l) from the equations of docs/environments.md, factor by factor; nothing of simlab is used."""
     rng = np.random.default_rng(seed)
     kappa, nu, mu, tau = (s.kappa_e, s.nu_e, s.mu_e, s.tau_e) if external else (s.kappa_s, s.nu, 0.0, 1.0)
     du, dv = (s.delta_u_e, s.delta_v_e) if external else (1.0, 1.0)

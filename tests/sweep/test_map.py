@@ -54,7 +54,7 @@ def test_records_hold_every_cell_and_row(run: Run) -> None:
 
 
 def test_theory_is_each_contrasts_own(toml: Path) -> None:
-    """The crossings of docs/theory.md (rulings: 458/196/109 against LDA; 132 and none against tuned ridge)."""
+    """The crossings of docs/theory.md (9): 458/196/109 against LDA; 132 and none against tuned ridge."""
     found = study.load("quick")
     place = layout.layout(found)
 

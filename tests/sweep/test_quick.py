@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-# n* of the fact sheet (5.5) above 1.5 p = 90 labels, within the 15 % of the rulings.
+# Crossings of docs/theory.md (9) above 1.5 p = 90 labels; the map must find them within 15 %.
 PREDICTED = {0.8: 458, 0.6: 196, 0.4: 109}
 
 

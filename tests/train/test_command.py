@@ -169,7 +169,7 @@ def test_a_world_is_a_source_too(
     found = json.loads(captured.out)
     assert status == 0 and [line["arm"] for line in found["table"]] == ["vicreg-frozen", "lda", "image-only"]
     limits = {line["arm"]: line["limit"] for line in found["table"]}
-    assert limits["lda"] == limits["vicreg-frozen"] == pytest.approx(0.879, abs=5e-4)  # table 5.5, w_c = .8
+    assert limits["lda"] == limits["vicreg-frozen"] == pytest.approx(0.879, abs=5e-4)  # docs/theory.md, 4
     assert limits["image-only"] == pytest.approx(0.842, abs=5e-4)
 
 
