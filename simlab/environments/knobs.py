@@ -71,7 +71,6 @@ class Knob:
 _UNIT = Interval(0, 1)
 _RELIABILITY = Interval(0, 1, low_open=True)
 _SLOPE = Interval(-1, 1)
-_COUNT = Interval(0, 100_000, whole=True)
 
 GAUSSIAN_KNOBS: tuple[Knob, ...] = (
     # Dimensions

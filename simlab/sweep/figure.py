@@ -7,6 +7,7 @@ verdict, so that the figure reads in grey. Solid with a band: the measured bound
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from simlab.files import write_aside
 from simlab.sweep.atlas import Atlas, Panel
 from simlab.sweep.layout import show
 from simlab.sweep.schema import Axis, Value
@@ -54,10 +56,7 @@ def save(atlas: Atlas, png: Path, pdf: Path) -> None:
             (png, FigureCanvasAgg(figure), {"dpi": 200, "metadata": {"Software": None}}),
             (pdf, FigureCanvasPdf(figure), {"metadata": {"CreationDate": None, "Producer": None, "Creator": "simlab"}}),
         ):
-            aside = path.with_name(f"{path.name}.tmp")
-            with aside.open("wb") as file:
-                canvas.print_figure(file, format=path.suffix[1:], **options)
-            aside.replace(path)
+            write_aside(path, partial(canvas.print_figure, format=path.suffix[1:], **options))
 
 
 def draw(atlas: Atlas) -> Figure:

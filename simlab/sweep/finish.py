@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from simlab.errors import LeakDetected, SimlabError
 from simlab.evaluation import leak
+from simlab.files import write_text
 from simlab.sweep import atlas as maps
 from simlab.sweep import figure, plan, provenance, results, textmap
-from simlab.sweep.folder import Folder, write_text
+from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 
 LEAK_METRIC = "diag/leak-z"

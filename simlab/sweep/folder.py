@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from simlab.errors import InvalidStudy, SimlabError
+from simlab.files import write_text
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study, difference, dump
 
@@ -121,16 +122,6 @@ class Folder:
         """Add a line with the time to run.log."""
         with self.runlog.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file aside, sync, and move it into place."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def disk_full(error: OSError) -> bool:

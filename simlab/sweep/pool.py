@@ -69,11 +69,6 @@ class Pool:
         for worker in list(self._workers):
             self._end(worker)
 
-    @property
-    def pids(self) -> list[int]:
-        """The process ids of the living workers."""
-        return [worker.process.pid for worker in self._workers]
-
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """The outcome of each job, as it ends. Raises SimlabError when no worker can load the job's function."""
         waiting = deque((job, 1) for job in jobs)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from simlab.errors import DamagedFile, SimlabError
+from simlab.files import write_aside
 from simlab.sweep import plan
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
@@ -83,26 +83,7 @@ def ordered(table: pa.Table) -> pa.Table:
 def write(table: pa.Table, path: Path, note: Mapping[str, Any] | None = None) -> None:
     """Write parquet aside, sync, and move into place: at `path` stands the old file or the whole new one."""
     meta = {b"simlab": json.dumps(note, sort_keys=True).encode()} if note is not None else None
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            pq.write_table(table.replace_schema_metadata(meta), file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_aside(path, lambda file: pq.write_table(table.replace_schema_metadata(meta), file, compression="zstd"))
 
 
 def write_shard(study: Study, job: Job, table: pa.Table, path: Path) -> None:

@@ -19,7 +19,6 @@ from scipy.interpolate import PchipInterpolator
 MIN_SEEDS = 8
 ALPHA = 0.05
 DENSE = 129  # points on which a curve is searched for its sign changes
-VERDICTS = ("helps", "hurts", "equivalent", "undecided")
 
 
 @dataclass(frozen=True)
