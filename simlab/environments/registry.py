@@ -29,6 +29,8 @@ class World:
     knobs: tuple[Knob, ...]
     spec: Callable[..., Any]  # spec(**knobs), by name or symbol, to the world's complete specification
     module: str | Any
+    cohorts: tuple[str, ...] = ("test", "external")  # what is measured: the source's test records, then each target's
+    tasks: tuple[str, ...] = ("outcome",)
 
     @property
     def domains(self) -> tuple[str, ...]:

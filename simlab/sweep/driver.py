@@ -69,6 +69,7 @@ class _Run:
         folder.freeze(study)
         self._same_settings()
         todo = self._resume()
+        self._same_sources(todo)
         workers = max(1, min(options.workers or os.cpu_count() or 1, len(todo) or 1))
         started, clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
         if todo:
@@ -101,6 +102,16 @@ class _Run:
             if self.folder.finished() and before.get(key, now) != now:
                 raise InvalidStudy(f"{self.folder.path} was begun with --{key} {before[key]}, now {now}; give --out "
                                    f"another folder, or --{key} {before[key]}.")
+
+    def _same_sources(self, todo: list[Job]) -> None:
+        """Refuse to finish one table with two versions of the code; a finished one is shown, and said to be older."""
+        before = self.folder.read_manifest().get("sources")
+        if not self.tables or before in (None, provenance.sources(self.study)):
+            return
+        if todo:
+            raise InvalidStudy(f"{self.folder.path} was begun with other sources of simlab or of a plug-in; give --out "
+                               "another folder, or delete it to start afresh.")
+        self.messages.append(f"{self.folder.path} was made with other sources of simlab or a plug-in: shown as it is")
 
     def _resume(self) -> list[Job]:
         """Read the finished shards (a damaged one is set aside), and return the jobs still to do."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from simlab import methods, rng
-from simlab.cohort import Cohort
+from simlab.cohort import Cohort, Scenario
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.evaluation.auc import label_auc, rank, weighted_auc
@@ -48,15 +48,17 @@ def run_job(study: Study, job: Job) -> list[Row]:
     arms = [methods.find(name) for name in study.arms]
     first = specs[job.cells[0]]
     shown = {seed: _unlabelled(study, first, seed) for seed in job.seeds}
-    unlabelled = {seed: views for seed, (_, views) in shown.items()}
+    unlabelled = {seed: views for seed, (_, _, views) in shown.items()}
     encoders = _pretrain(study, arms, settings, unlabelled)
     progress.report(PRETRAINING_SHARE)
     rows: list[Row] = []
     for place, seed in enumerate(job.seeds):
-        presentation = shown[seed][0]
+        cohort, presentation, _ = shown[seed]
         evaluation = _Evaluation(study, seed, presentation)
         for at, (cell, spec) in enumerate(specs.items()):
             labelled = _views(study, presentation, spec, "training-data", spec.n_lab, seed)
+            if at == 0:
+                evaluation.guard(cohort, labelled[1], spec)
             for arm in arms:
                 made = _arm_rows(
                     study, arm, spec, labelled, unlabelled[seed], encoders[seed, arm.recipe], settings, evaluation
@@ -104,11 +106,12 @@ def _failure(error: Exception) -> Row:
     }
 
 
-def _unlabelled(study: Study, spec: Any, seed: int) -> tuple[Presentation, Views]:
-    """The presentation that serves all cohorts of a seed, fitted on the unlabelled records, and how it shows them."""
-    inputs = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world).inputs(None)
+def _unlabelled(study: Study, spec: Any, seed: int) -> tuple[Cohort, Presentation, Views]:
+    """The unlabelled records of a seed, the presentation fitted on them that serves all its cohorts, and their views."""
+    cohort = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world)
+    inputs = cohort.inputs(None)
     presentation = present.fit(inputs, as_is=True)
-    return presentation, presentation(inputs)
+    return cohort, presentation, presentation(inputs)
 
 
 def _views(
@@ -154,6 +157,11 @@ class _Evaluation:
         self.study, self.seed, self.presentation = study, seed, presentation
         self._cohorts: dict[tuple[Any, str], tuple[Views, Cohort]] = {}
         self._limits: dict[Any, float | None] = {}
+
+    def guard(self, pretrain: Cohort, train: Cohort, spec: Any) -> None:
+        """Refuse cohorts that share a subject (`simlab.cohort.Scenario`): an evaluation on them would mean nothing."""
+        external = {"external": self._cohort(spec, "external")[1]} if spec != spec.without_shift() else {}
+        Scenario(pretrain=pretrain, train=train, test=self._cohort(spec, "source")[1], external=external)
 
     def rows(self, spec: Any, arm: Method, fit: Fit) -> list[Row]:
         """Every metric of one fitted arm on the test cohort and, where the target differs, the external one."""

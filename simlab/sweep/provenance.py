@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -25,6 +26,7 @@ def start(folder: Folder, study: Study, device: str, threads: int, workers: int,
         "cells": plan.n_cells(study),
         "device": device,
         "threads": threads,
+        "sources": sources(study),
         "runs": [*folder.read_manifest().get("runs", []), {"started": started, "workers": workers, **environment()}],
     }
 
@@ -49,6 +51,17 @@ def environment() -> dict[str, Any]:
             continue
     return {"versions": versions, "system": f"{platform.system()} {platform.machine()}", "cpu": _cpu(),
             "cores": os.cpu_count(), **_commit()}
+
+
+def sources(study: Study) -> str:
+    """A hash of what computes: simlab's own modules and the study's plug-ins, by their contents."""
+    digest = hashlib.sha256()
+    package = Path(simlab.__file__).resolve().parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    for name in study.plugins:
+        digest.update(Path(name).name.encode() + b"\0" + Path(name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _cpu() -> str:

@@ -170,6 +170,9 @@ def difference(frozen: Mapping[str, Any], now: Study) -> str | None:
     free = ("limits.", "budget.")
     old = {k: v for k, v in fields.flatten(frozen).items() if not k.startswith(free)}
     new = {k: v for k, v in fields.flatten(resolved(now)).items() if not k.startswith(free)}
+    for tables in (old, new):  # plug-ins may have moved; their contents are checked where results are resumed
+        if "study.plugins" in tables:
+            tables["study.plugins"] = [str(item).rpartition("/")[2] for item in tables["study.plugins"]]
     for key in [*new, *old]:
         if old.get(key) != new.get(key):
             return f"{key}: {old.get(key, 'nothing')!r} there, {new.get(key, 'nothing')!r} now"

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import runpy
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ __all__ = ["Axis", "Budget", "Compare", "Design", "Limits", "Study", "Train", "T
            "difference", "dump", "load", "locate", "resolved", "run_plugins"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+METRICS = ("auc", "auc-label")
 _METRIC = re.compile(r"[a-z0-9][a-z0-9/_-]*")
 _SECTIONS = ("study", "world", "axes", "design", "compare", "seeds", "tune", "budget", "limits", "train")
 
@@ -122,7 +124,7 @@ def build(
         world=place.name,
         knobs=fixed,
         axes=_axes(sections["axes"], fixed, place.knobs),
-        compare=_compare(sections["compare"]),
+        compare=_compare(sections["compare"], place),
         looks=_looks(sections["seeds"]),
         design=design,
         tune=fields.read(Tune, sections["tune"], "tune"),
@@ -204,7 +206,7 @@ def _spread(raw: Mapping[str, Any], scale: str, key: str, knob: Knob) -> list[fl
     return [round(v) if knob.domain.whole else float(f"{v:.10g}") for v in values]
 
 
-def _compare(raw: dict[str, Any]) -> Compare:
+def _compare(raw: dict[str, Any], world: World) -> Compare:
     fields.known_keys(raw, ("arms", "contrast", "metric", "cohort", "task", "rope"), "[compare]")
     arms = fields.listed(raw.get("arms"), None, "compare.arms")
     for arm in arms:
@@ -223,8 +225,19 @@ def _compare(raw: dict[str, Any]) -> Compare:
     for key, value in plain.items():
         if not _METRIC.fullmatch(value):
             raise InvalidStudy(f"compare.{key} = {value!r}: expected lower-case letters, digits, '-', '_' or '/'.")
+    _known_comparison(plain, world)
     rope = fields.checked(raw.get("rope", 0.01), Interval(0, math.inf), "compare.rope")
     return Compare(arms=arms, contrasts=contrasts, rope=rope, **plain)
+
+
+def _known_comparison(plain: dict[str, str], world: World) -> None:
+    """Refuse a cohort, task or metric that no run of this world would have: before the run, not after it."""
+    for key, known in (("cohort", world.cohorts), ("task", world.tasks)):
+        if key in plain and plain[key] not in known:
+            raise unknown(f"{key} (compare.{key})", plain[key], known)
+    metric = plain.get("metric", "auc")
+    if metric not in METRICS and not metric.startswith("diag/"):
+        raise unknown("metric (compare.metric)", metric, METRICS, "Or a diagnostic, diag/...")
 
 
 def _pair(pair: object, arms: tuple[str, ...]) -> tuple[str, str]:
@@ -315,8 +328,14 @@ def _toml_value(text: str) -> Any:
 def _plugins(written: object, folder: Path, more: Sequence[str]) -> tuple[str, ...]:
     if not isinstance(written, list) or not all(isinstance(item, str) for item in written):
         raise InvalidStudy(f"study.plugins = {written!r}: expected a list of files, as in [\"my_method.py\"].")
-    files = [str((folder / item).resolve()) for item in written] + [str(Path(item).resolve()) for item in more]
-    return tuple(dict.fromkeys(files))
+    files = [folder / item for item in written] + [Path(item) for item in more]
+    return tuple(dict.fromkeys(_near(file) for file in files))
+
+
+def _near(file: Path) -> str:
+    """The path from the current folder where that is short, so that a frozen study names no machine's folders."""
+    full = file.resolve()
+    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
 
 
 _RUN: set[str] = set()
@@ -329,6 +348,9 @@ def run_plugins(files: Sequence[str]) -> None:
             continue
         if not Path(name).is_file():
             raise InvalidStudy(f"plug-in {name} does not exist.")
+        folder = str(Path(name).resolve().parent)
+        if folder not in sys.path:
+            sys.path.append(folder)  # a plug-in's trainer may lie beside it
         try:
             runpy.run_path(name)
         except SimlabError:

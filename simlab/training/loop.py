@@ -69,7 +69,8 @@ def train(
     """Run the job to its last step, in place; returns the curve: about fifty points, each a list over members.
 
     With a `checkpoint` path the run resumes from it when it exists, and saves there each `every` steps and at the end.
-    Raises Diverged when a loss is not finite, DamagedFile for a checkpoint that cannot be read or is another job's.
+    Raises Diverged when no member's loss is finite
+    any more, DamagedFile for a checkpoint that cannot be read or is another job's.
     """
     leaves = [p.requires_grad_(True) for p in job.parameters.values()]
     optimiser = torch.optim.AdamW(
@@ -110,9 +111,15 @@ def clip_members(leaves: Sequence[Tensor], limit: float) -> None:
 
 
 def _point(name: str, step: int, losses: Tensor, parts: dict[str, Tensor]) -> dict[str, list[float]]:
-    if not torch.isfinite(losses).all():
-        raise Diverged(f"{name} diverged at step {step}: the loss is {losses.tolist()}; lower train.learning_rate.")
+    """One point of the curve. A member that diverged stays as it is (the others do not feel it); all of them: raise."""
+    if not torch.isfinite(losses).any():
+        raise diverged(name, step)
     return {"step": [float(step)], "loss": losses.tolist(), **{k: v.tolist() for k, v in parts.items()}}
+
+
+def diverged(name: str, step: int) -> Diverged:
+    """The error of a run whose loss is infinite or not a number."""
+    return Diverged(f"{name} diverged by step {step}: its loss is not a number; lower train.learning_rate.")
 
 
 def _save(

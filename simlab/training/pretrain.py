@@ -6,6 +6,7 @@ to the standardised target. The VICReg form aligns the two online encoders and k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +38,9 @@ class Settings:
     hidden: int = 64  # of the MLP's two hidden layers
     steps: int = 1200
     batch: int = 512
-    learning_rate: float = 5e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
-    finetune_steps: int = 150
+    finetune_steps: int = 200
     device: str = "cpu"
 
 
@@ -79,12 +80,13 @@ def pretrain(
     report: loop.Report | None = None,
     checkpoint: Path | None = None,
     every: int = 0,
-) -> list[Encoders]:
+) -> list[Encoders | loop.Diverged]:
     """Pretrain one encoder pair per member on its own unlabelled pairs.
 
     `views`: for each role (members, records, features) float32; `seeds`: per member (initialisation, order). Members of
     equal shape train together and do not affect each other.
-    Raises loop.Diverged, DamagedFile (checkpoint), OutOfDomain.
+    A member that diverges alone is returned as its error.
+    Raises loop.Diverged when all do, DamagedFile (checkpoint), OutOfDomain.
     """
     device = find_device(settings.device)
     data = {role: torch.as_tensor(views[role], dtype=torch.float32).to(device) for role in ROLES}
@@ -111,17 +113,19 @@ def pretrain(
     )
     job.loss, job.after_step = _objective(method, job)
     curve = loop.train(job, report, checkpoint, every)
-    final = {
-        k: v.cpu() for k, v in (job.state or job.parameters).items()
-    }  # an EMA method is evaluated by its target encoders, as I-JEPA is
-    return [
-        Encoders(
-            settings.encoder,
-            {k: v for k, v in fleet.member(final, m).items() if k.split(".")[0] in ROLES},
-            tuple({k: v[m if len(v) > 1 else 0] for k, v in point.items()} for point in curve),
-        )
-        for m in range(members)
-    ]
+    # An EMA method is evaluated by its target encoders, as I-JEPA is.
+    final = {k: v.cpu() for k, v in (job.state or job.parameters).items() if k.split(".")[0] in ROLES}
+    return [_member(settings, final, curve, m, job) for m in range(members)]
+
+
+def _member(
+    settings: Settings, final: fleet.Parameters, curve: list[dict[str, list[float]]], m: int, job: loop.Job
+) -> Encoders | loop.Diverged:
+    """Member m's encoders, or its error when its loss stopped being a number; the others are what they would be."""
+    own = tuple({k: v[m if len(v) > 1 else 0] for k, v in point.items()} for point in curve)
+    if own and not math.isfinite(own[-1]["loss"]):
+        return loop.diverged(job.name, int(own[-1]["step"]))
+    return Encoders(settings.encoder, fleet.member(final, m), own)
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""g(r, K) against the arcsin identity, its definition as an integral, a trivariate normal, and published points."""
+"""g(r, K) against the arcsin identity, its definition as an integral, a trivariate normal, and two reference points."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_trivariate_normal(r, k):
     assert auc(r, k) == pytest.approx(p / (k * (1 - k)), abs=2e-5)
 
 
-def test_published_points():
+def test_reference_points():
     assert auc(0.5, 0.2) == pytest.approx(0.74821, abs=5e-6)
     assert auc(0.8, 0.1) == pytest.approx(0.9191, abs=5e-5)
 

@@ -151,3 +151,12 @@ def test_values_are_those_of_a_plain_computation(prepared, found):
         assert found_hours == sum(key[2] == name for key in sums) > 500
     for (row, hour, name), values in sums.items():
         assert state.values[row, hour, state.channels.index(name)] == pytest.approx(np.mean(values), rel=1e-5)
+
+
+def test_results_come_back_about_an_hour_after_they_are_charted(found):
+    """docs/data.md, known limits: 65 minutes at the median between a sample's charttime and its result's storetime."""
+    ids = [str(item.itemid) for v in STATE if v.table == "hosp/labevents" for item in v.items]
+    rows = found.scan("hosp/labevents").filter(pl.col("itemid").is_in(ids))
+    times = [pl.col(c).str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False) for c in ("charttime", "storetime")]
+    (table,) = found.collect("hosp/labevents", rows.select(*times))
+    assert (table["storetime"] - table["charttime"]).dt.total_minutes().median() == 65

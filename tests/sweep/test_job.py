@@ -78,7 +78,7 @@ def test_shift_knobs_train_nothing_more_and_change_only_the_external_cohort() ->
 
 
 def test_a_run_is_a_pure_function_of_study_and_job() -> None:
-    asked = small(["vicreg-frozen", "logistic"])
+    asked = small(["vicreg-frozen", "ridge"], {"n_lab": {"values": [80, 160]}})
     assert rows_of(asked) == rows_of(asked)
 
 

@@ -8,6 +8,7 @@ import torch
 
 from simlab.methods import METHODS
 from simlab.models import fleet
+from simlab.training.loop import Diverged
 from simlab.training.pretrain import Encoders, Settings, pretrain, random_encoders
 
 LINEAR = Settings(encoder="linear", width=4, steps=25, batch=32)
@@ -70,3 +71,15 @@ def test_ema_methods_hand_over_the_target_encoder() -> None:
     assert set(made.parameters) == {f"{r}.0.{k}" for r in ("image", "clinical") for k in ("weight", "bias")}
     vicreg = pretrain(views(1), METHODS["vicreg-frozen"], LINEAR, [(1, 2)])[0]
     assert not torch.equal(weights(made), weights(vicreg))
+
+
+@pytest.mark.parametrize("name", ["jepa-frozen", "vicreg-frozen"])
+def test_a_member_that_diverges_leaves_the_others_as_they_were(name: str) -> None:
+    """One member's data hold a NaN: it alone becomes an error, and its neighbours keep their bits."""
+    data, seeds = views(3), [(i, 10 + i) for i in range(3)]
+    whole = pretrain(data, METHODS[name], LINEAR, seeds)
+    data["image"][1] = np.nan
+    found = pretrain(data, METHODS[name], LINEAR, seeds)
+    assert isinstance(found[1], Diverged)
+    for m in (0, 2):
+        assert torch.equal(weights(found[m]), weights(whole[m]))

@@ -95,7 +95,7 @@ def test_each_member_is_clipped_by_its_own_norm() -> None:
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     p = {"w": torch.ones(1, 1)}
     job = loop.Job(p, lambda q, b, s: ((q["w"] * float("nan")).flatten(), {}), lambda s: None, 3, name="planted")
-    with pytest.raises(loop.Diverged, match="planted diverged at step 0"):
+    with pytest.raises(loop.Diverged, match="planted diverged by step 0"):
         loop.train(job)
 
 

@@ -7,7 +7,9 @@ from functools import cache
 import numpy as np
 import pytest
 
+from simlab import methods
 from simlab.environments.knobs import spec
+from simlab.evaluation import leak
 from simlab.limits import finite
 from simlab.limits.gaussian import moments
 from simlab.sweep import study
@@ -39,12 +41,18 @@ def measured() -> dict[tuple[float, int, str], np.ndarray]:
     )
     rows = [row for job in jobs(asked) for row in run_job(asked, job)]
     assert all(row["status"] == "ok" for row in rows), [r["error"] for r in rows if r["status"] != "ok"]
+    z = [(row["value"], f"{row['method']} in cell {row['cell']}") for row in rows if row["metric"] == "diag/leak-z"]
+    leak.check([v for v, _ in z], [name for _, name in z])  # silent in the default world
     found: dict[tuple[float, int, str], list[float]] = {}
     for row in rows:
         if row["metric"] == "auc" and row["cohort"] == "test":
             point = cell(asked, row["cell"])
             found.setdefault((point["w_c"], point["n_labelled"], row["method"]), []).append(row["value"])
-    return {key: np.array(values) for key, values in found.items()}
+    table = {key: np.array(values) for key, values in found.items()}
+    for (w_c, n, arm), v in sorted(table.items()):  # seen with pytest -s: the table of docs/log.md
+        form = methods.find(arm).theory
+        print(f"{w_c} {n:5d} {arm:18s} {v.mean():.4f} ({v.std(ddof=1) / np.sqrt(SEEDS):.4f})  {predicted(w_c, n, form):.4f}")
+    return table
 
 
 def predicted(w_c: float, n: int, form: str) -> float:
