@@ -107,7 +107,7 @@ def _failure(error: Exception) -> Row:
 
 
 def _unlabelled(study: Study, spec: Any, seed: int) -> tuple[Cohort, Presentation, Views]:
-    """The unlabelled records of a seed, the presentation fitted on them that serves all its cohorts, and their views."""
+    """The unlabelled records of a seed, the presentation fitted on them for all its cohorts, and their views."""
     cohort = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world)
     inputs = cohort.inputs(None)
     presentation = present.fit(inputs, as_is=True)

@@ -223,3 +223,28 @@ def test_the_manifest_says_how_the_table_came_about(run: Run, tmp_path: Path) ->
     assert entry["trainings"] == 8 and {"torch", "numpy", "python", "simlab"} <= set(entry["versions"])
     run()
     assert len(json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))["runs"]) == 1
+
+
+def test_a_table_is_not_finished_with_other_code(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is finished is shown and said to be older; what is missing is not filled in by another version."""
+    first = run()
+    monkeypatch.setattr(driver.provenance, "sources", lambda study: "another")
+    again = run()
+    assert again.digest == first.digest
+    (tmp_path / "out" / "shards" / sorted(p.name for p in (tmp_path / "out" / "shards").glob("*.parquet"))[0]).unlink()
+    with pytest.raises(InvalidStudy, match="other sources"):
+        run()
+
+
+def test_the_sources_hash_sees_a_plugin_change(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("# one\n")
+    raw = {"study": {"plugins": [str(plugin)]}, "axes": {"w_c": {"values": [0.5]}}, "seeds": {"looks": [8]},
+           "compare": {"arms": ["lda", "ridge"], "contrast": ["lda", "ridge"]}}
+    asked = study.build(raw)
+    before = driver.provenance.sources(asked)
+    assert driver.provenance.sources(asked) == before
+    plugin.write_text("# two\n")
+    assert driver.provenance.sources(asked) != before

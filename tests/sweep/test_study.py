@@ -149,3 +149,12 @@ def test_jobs_hold_each_cell_and_seed_once_and_share_a_pretraining(toml: Path) -
         assert len({plan.cell(found, cell)["nu"] for cell in job.cells}) == 1
     assert plan.trainings(found) == 2 * 9
     assert jobs == plan.jobs(found)
+
+
+@pytest.mark.parametrize(("key", "value", "near"), [("cohort", "extrnal", "external"), ("task", "outcme", "outcome"),
+                                                    ("metric", "aux", "auc")])
+def test_a_comparison_that_no_run_could_have_is_refused_before_it(key: str, value: str, near: str) -> None:
+    raw = {"axes": {"w_c": {"values": [0.2, 0.8]}}, "seeds": {"looks": [8]},
+           "compare": {"arms": ["lda", "ridge"], "contrast": ["lda", "ridge"], key: value}}
+    with pytest.raises(UnknownName, match=near):
+        study.build(raw)

@@ -51,7 +51,8 @@ def measured() -> dict[tuple[float, int, str], np.ndarray]:
     table = {key: np.array(values) for key, values in found.items()}
     for (w_c, n, arm), v in sorted(table.items()):  # seen with pytest -s: the table of docs/log.md
         form = methods.find(arm).theory
-        print(f"{w_c} {n:5d} {arm:18s} {v.mean():.4f} ({v.std(ddof=1) / np.sqrt(SEEDS):.4f})  {predicted(w_c, n, form):.4f}")
+        error = v.std(ddof=1) / np.sqrt(SEEDS)
+        print(f"{w_c} {n:5d} {arm:18s} {v.mean():.4f} ({error:.4f})  {predicted(w_c, n, form):.4f}")
     return table
 
 
