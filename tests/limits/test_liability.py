@@ -41,7 +41,7 @@ def test_trivariate_normal(r, k):
     assert auc(r, k) == pytest.approx(p / (k * (1 - k)), abs=2e-5)
 
 
-def test_reference_points():
+def test_published_points():
     assert auc(0.5, 0.2) == pytest.approx(0.74821, abs=5e-6)
     assert auc(0.8, 0.1) == pytest.approx(0.9191, abs=5e-5)
 
