@@ -19,6 +19,13 @@ def main(argv: list[str] | None = None) -> int:
     prepare.add_argument("--max-hours", metavar="HOURS", type=int, default=72, help="hours of a stay (default: 72)")
     prepare.add_argument("--min-age", metavar="YEARS", type=int, default=18, help="youngest patient (default: 18)")
     prepare.add_argument("--first-stay", action="store_true", help="only the first stay of every subject")
+    prepare.add_argument(
+        "--labs-at",
+        choices=("storetime", "charttime"),
+        default="storetime",
+        help="when a laboratory value is known (default: storetime; charttime, when it was drawn, leaks)",
+    )
+    prepare.add_argument("--no-events", action="store_true", help="hours alone, without the raw events")
     args = top.parse_args(argv)
     if not 1 <= args.window <= args.max_hours:
         raise OutOfDomain(f"--window {args.window}: 1 to --max-hours ({args.max_hours}) hours")
@@ -29,7 +36,9 @@ def main(argv: list[str] | None = None) -> int:
         from real_data.mimic_iv import adapter
         from real_data.mimic_iv.stays import Rules
 
-        rules = Rules(args.window, args.max_hours, args.min_age, args.first_stay)
+        rules = Rules(
+            args.window, args.max_hours, args.min_age, args.first_stay, args.labs_at, not args.no_events
+        )
         return adapter.prepare(args.folder, rules, account, say)
 
     return run(args, build)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,19 @@ import polars as pl
 
 from real_data import splits
 from real_data.account import Account
-from real_data.mimic_iv import actions, binning, layout, stays
+from real_data.mimic_iv import actions, binning, events, layout, stays
+from real_data.mimic_iv.binning import Hours
 from real_data.mimic_iv.stays import Rules
 from real_data.mimic_iv.variables import ACTIONS, STATE, STATIC
-from simlab.cohort import Cohort, Stream, Task
+from simlab.cohort import Cohort, Events, Stream, Task
 from simlab.errors import InvalidData
 
 TASK = "hospital-mortality"
 HASHED = 100_000_000  # bytes up to which a source file's sha256 is recorded
+LONGEST_HORIZON = 48  # hours that labels look beyond the last hour kept
+# Variables that labels are made of.
+LABELLED = ("map", "lactate", "creatinine", "urine", "weight", "bilirubin", "inr", "po2", "fio2", "gcs_eye",
+            "gcs_verbal", "gcs_motor", "platelets")  # fmt: skip
 RELEASES = {100: "demo 2.2", 299_712: "2.2", 364_627: "3.1"}  # by number of patients
 
 
@@ -35,15 +42,49 @@ def prepare(folder: Path, rules: Rules, account: Account, say: Callable[[str], N
     if not kept.height:
         raise InvalidData(f"no stay in {found.root} meets the rules; attrition: {told(account)}")
     say(f"{kept.height} stays; reading charted values, laboratory values and outputs")
-    values, observed = binning.state(found, kept, STATE, rules, account)
-    seen = observed[:, : rules.window].any(axis=(1, 2))
-    kept, values, observed = kept.filter(pl.Series(seen)), values[seen], observed[seen]
-    stays.note(account, f"with a value in the first {rules.window} h", kept)
-    if not kept.height:
+    with tempfile.TemporaryDirectory(prefix="simlab-", ignore_cleanup_errors=True) as scratch:
+        read = gather(found, Path(scratch), kept, rules, account, say)
+    seen = read.state.observed[:, : rules.window].any(axis=(1, 2))
+    stays.note(account, f"with a value in the first {rules.window} h", kept.filter(pl.Series(seen)))
+    if not seen.any():
         raise InvalidData(f"no stay in {found.root} has a value; attrition: {told(account)}")
+    whole = assemble(found, kept, read, rules, account)
+    return whole if seen.all() else whole.take(seen)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the tables gave for the cohort's stays, in their order."""
+
+    state: Hours
+    grid: Hours  # for labels: by the hour of measurement, and for longer
+    given: actions.Given
+    events: Events | None
+
+
+def gather(
+    found: layout.Layout,
+    scratch: Path,
+    kept: pl.DataFrame,
+    rules: Rules,
+    account: Account,
+    say: Callable[[str], None],
+) -> Read:
+    """Read every table once, through files below scratch."""
+    longer = rules.max_hours + LONGEST_HORIZON
+    state = Hours.empty(kept.height, rules.max_hours, STATE)
+    grid = Hours.empty(kept.height, longer, tuple(v for v in STATE if v.name in LABELLED))
+    raw: list[pl.DataFrame] = []
+    for table, rows in binning.readings(found, scratch, kept, STATE, rules, account):
+        of_table = tuple(v for v in STATE if v.table == table)
+        state.add(rows, "hour", of_table)
+        grid.add(rows, "drawn_hour", of_table)
+        if rules.events:
+            raw.append(events.of_readings(rows, rules.max_hours))
     say("reading infusions and procedures")
-    given = actions.action(found, kept, ACTIONS, rules, account)
-    return assemble(found, kept, values, observed, given, rules, account)
+    given = actions.action(found, scratch, kept, ACTIONS, rules, longer, account)
+    raw.append(events.of_intervals(given.intervals))
+    return Read(state, grid, given, events.assemble(raw, kept.height) if rules.events else None)
 
 
 def told(account: Account) -> str:
@@ -51,13 +92,7 @@ def told(account: Account) -> str:
 
 
 def assemble(
-    found: layout.Layout,
-    kept: pl.DataFrame,
-    values: np.ndarray,
-    observed: np.ndarray,
-    given: np.ndarray,
-    rules: Rules,
-    account: Account,
+    found: layout.Layout, kept: pl.DataFrame, read: Read, rules: Rules, account: Account
 ) -> Cohort:
     """The cohort of these stays and their hours."""
     length = np.ceil(kept["end_h"].to_numpy()).clip(1, rules.max_hours).astype(np.int64)
@@ -66,11 +101,15 @@ def assemble(
     exists = np.arange(visits) < length[:, None]
     streams = {
         "state": Stream(
-            values[:, :visits], observed[:, :visits], tuple(v.name for v in STATE), tuple(v.unit for v in STATE), time
+            read.state.values[:, :visits],
+            read.state.observed[:, :visits],
+            tuple(v.name for v in STATE),
+            tuple(v.unit for v in STATE),
+            time,
         ),
         # An action that nobody charted was not given: that is known for every hour of the stay.
         "action": Stream(
-            given[:, :visits],
+            read.given.values[:, :visits],
             np.repeat(exists[:, :, None], len(ACTIONS), axis=2),
             tuple(a.name for a in ACTIONS),
             tuple(a.unit for a in ACTIONS),
@@ -90,6 +129,7 @@ def assemble(
         site=np.full(kept.height, "BIDMC"),
         tasks={TASK: task},
         labels={TASK: kept["died"].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()},
+        events=read.events,
         provenance=provenance(found, subject, rules, account),
     )
 
@@ -115,12 +155,7 @@ def provenance(found: layout.Layout, subject: np.ndarray, rules: Rules, account:
         "adapter": "real_data.mimic_iv",
         "release": RELEASES.get(n, f"unknown, {n} patients"),
         "files": files,
-        "rules": {
-            "window": rules.window,
-            "max_hours": rules.max_hours,
-            "min_age": rules.min_age,
-            "first_stay": rules.first_stay,
-        },
+        "rules": asdict(rules),
         "time": "hours since in-time; hour h is [h, h + 1) and carries time h + 1",
         "split": splits.described(subject),
         "ranges": {v.name: [v.low, v.high, v.unit] for v in STATE},

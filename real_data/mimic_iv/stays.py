@@ -14,12 +14,18 @@ from simlab.errors import InvalidData
 
 @dataclass(frozen=True)
 class Rules:
-    """Who belongs to the cohort. window: hours of input, and the shortest stay. max_hours: hours kept of a stay."""
+    """Who belongs to the cohort. window: hours of input, and the shortest stay. max_hours: hours kept of a stay.
+
+    labs_at: 'storetime', when a laboratory value was known, or 'charttime', when it was drawn (which leaks). events:
+    raw events beside the hours.
+    """
 
     window: int = 24
     max_hours: int = 72
     min_age: int = 18
     first_stay: bool = False
+    labs_at: str = "storetime"
+    events: bool = True
 
 
 def hours(later: str, earlier: str) -> pl.Expr:
