@@ -13,14 +13,15 @@ import polars as pl
 
 from real_data import splits
 from real_data.account import Account
-from real_data.mimic_iv import actions, binning, events, layout, stays
+from real_data.labels import tasks
+from real_data.labels.tasks import Course
+from real_data.mimic_iv import actions, binning, events, layout, microbiology, stays
 from real_data.mimic_iv.binning import Hours
 from real_data.mimic_iv.stays import Rules
 from real_data.mimic_iv.variables import ACTIONS, STATE, STATIC
-from simlab.cohort import Cohort, Events, Stream, Task
+from simlab.cohort import Cohort, Events, Stream
 from simlab.errors import InvalidData
 
-TASK = "hospital-mortality"
 HASHED = 100_000_000  # bytes up to which a source file's sha256 is recorded
 LONGEST_HORIZON = 48  # hours that labels look beyond the last hour kept
 # Variables that labels are made of.
@@ -118,20 +119,40 @@ def assemble(
         "static": static(kept),
     }
     subject = kept["subject_id"].to_numpy().astype(np.int64)
-    task = Task(
-        TASK, "binary", "record", float(rules.window), None, f"dies in hospital after the first {rules.window} hours"
-    )
+    cultures = microbiology.cultures(found, kept, account)
+    labels = tasks.labels(course(kept, read, cultures), rules.window, visits)
     return Cohort(
         streams=streams,
         length=length,
         record=kept["stay_id"].to_numpy().astype(np.int64),
         subject=subject,
         site=np.full(kept.height, "BIDMC"),
-        tasks={TASK: task},
-        labels={TASK: kept["died"].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()},
+        tasks=tasks.described(rules.window, read.grid.values.shape[1]),
+        labels=labels,
         events=read.events,
         provenance=provenance(found, subject, rules, account),
     )
+
+
+def course(kept: pl.DataFrame, read: Read, cultures: list[list[float]] | None) -> Course:
+    """What labels are made of: outcomes, and the hours by time of measurement, beyond those that are kept."""
+    died, death, gone, followed, out = (
+        kept[c].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
+        for c in ("died", "death_h", "gone_h", "followed_h", "los_h")
+    )
+    grid = np.where(read.grid.observed, read.grid.values, np.nan).astype(np.float64)
+    given = read.given.longer.astype(np.float64)
+    antibiotics: list[list[float]] = [[] for _ in range(kept.height)]
+    starts = read.given.intervals.filter(pl.col("name") == "antibiotic").select("row", "start").unique()
+    for row, start in starts.sort("row", "start").iter_rows():
+        antibiotics[row].append(start)
+    return Course(
+        died, death, gone, followed, out,
+        seen={name: grid[:, :, n] for n, name in enumerate(read.grid.names)},
+        given={a.name: given[:, :, n] for n, a in enumerate(ACTIONS)},
+        cultures=cultures,
+        antibiotics=antibiotics,
+    )  # fmt: skip
 
 
 def static(kept: pl.DataFrame) -> Stream:
