@@ -239,7 +239,8 @@ def test_points_of_the_circulation(given, pressure, points):
 @pytest.mark.parametrize(
     ("scale", "tube", "points"),
     [((4, 5, 6), False, 0), ((4, 4, 6), False, 1), ((4, 4, 5), False, 1), ((3, 4, 5), False, 2),
-     ((3, 3, 4), False, 2), ((3, 2, 4), False, 3), ((2, 1, 3), False, 3), ((1, 1, 3), False, 4), ((1, 1, 3), True, 0), ((NAN, 1, 3), False, 0)],
+     ((3, 3, 4), False, 2), ((3, 2, 4), False, 3), ((2, 1, 3), False, 3), ((1, 1, 3), False, 4),
+     ((1, 1, 3), True, 0), ((NAN, 1, 3), False, 0)],
 )  # fmt: skip
 def test_points_of_consciousness(scale, tube, points):
     eye, verbal, motor = (row(v) for v in scale)
