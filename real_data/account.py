@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from real_data.leakage import Check
 from simlab.cohort import Cohort
 
 MANY = 4  # items of one table that share a reason are told in one line
@@ -18,6 +19,7 @@ class Account:
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
     facts: dict[str, int] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)  # of an adapter that can look at its files again
 
     def step(self, name: str, n: int, positives: int | None) -> None:
         """After this step n records remain, of which so many are positive (None: not known or not a yes/no matter)."""

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace, build: Callable[..., object]) -> int:
 
     build(account, say) gives the cohort, fills the account and tells its progress with say(line).
     """
+    from real_data import audit
     from real_data.account import Account, as_text, summary
     from simlab.cohort import save
 
@@ -46,9 +47,12 @@ def run(args: argparse.Namespace, build: Callable[..., object]) -> int:
     say = (lambda _: None) if args.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
     account = Account()
     cohort = build(account, say)
+    checked = audit.of(cohort, account)
     save(cohort, args.out)
+    audit.save(checked, args.out.with_name(args.out.name + ".audit.json"))
     print(json.dumps(summary(cohort, account)) if args.json else as_text(cohort, account))
     if not args.json:
+        print(f"\n{audit.as_text(checked)}")
         print(f"\nwritten: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
     return 0
 

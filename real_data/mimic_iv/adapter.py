@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,18 +10,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from real_data import splits
+from real_data import audit, splits
 from real_data.account import Account
 from real_data.labels import tasks
 from real_data.labels.tasks import Course
-from real_data.mimic_iv import actions, binning, events, layout, microbiology, stays
+from real_data.mimic_iv import actions, binning, events, known, layout, microbiology, stays
 from real_data.mimic_iv.binning import Hours
 from real_data.mimic_iv.stays import Rules
 from real_data.mimic_iv.variables import ACTIONS, STATE, STATIC
 from simlab.cohort import Cohort, Events, Stream
 from simlab.errors import InvalidData
 
-HASHED = 100_000_000  # bytes up to which a source file's sha256 is recorded
 LONGEST_HORIZON = 48  # hours that labels look beyond the last hour kept
 # Variables that labels are made of.
 LABELLED = ("map", "lactate", "creatinine", "urine", "weight", "bilirubin", "inr", "po2", "fio2", "gcs_eye",
@@ -50,7 +48,9 @@ def prepare(folder: Path, rules: Rules, account: Account, say: Callable[[str], N
     if not seen.any():
         raise InvalidData(f"no stay in {found.root} has a value; attrition: {told(account)}")
     whole = assemble(found, kept, read, rules, account)
-    return whole if seen.all() else whole.take(seen)
+    whole = whole if seen.all() else whole.take(seen)
+    account.checks.append(known.check(found, kept, whole))
+    return whole
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def assemble(
         tasks=tasks.described(rules.window, read.grid.values.shape[1]),
         labels=labels,
         events=read.events,
-        provenance=provenance(found, subject, rules, account),
+        provenance=provenance(found, subject, rules, account) | outcomes(kept, cultures),
     )
 
 
@@ -165,16 +165,16 @@ def static(kept: pl.DataFrame) -> Stream:
 
 def provenance(found: layout.Layout, subject: np.ndarray, rules: Rules, account: Account) -> dict[str, object]:
     """Where the cohort comes from and what was done: files, rules, split, ranges, attrition, dropped rows."""
-    files = {}
-    for table, path in found.paths.items():
-        size = path.stat().st_size
-        digest = hashlib.sha256(path.read_bytes()).hexdigest() if size <= HASHED else None
-        files[table] = {"file": path.name, "bytes": size, "sha256": digest}
+    files = {
+        table: {"file": path.name, "bytes": path.stat().st_size, "sha256": audit.sha256(path)}
+        for table, path in found.paths.items()
+    }
     (patients,) = found.collect("hosp/patients", found.scan("hosp/patients").select(pl.col("subject_id").n_unique()))
     n = int(patients.item())
     return {
         "adapter": "real_data.mimic_iv",
         "release": RELEASES.get(n, f"unknown, {n} patients"),
+        "licence": licence(found.root, n),
         "files": files,
         "rules": asdict(rules),
         "time": "hours since in-time; hour h is [h, h + 1) and carries time h + 1",
@@ -182,4 +182,34 @@ def provenance(found: layout.Layout, subject: np.ndarray, rules: Rules, account:
         "ranges": {v.name: [v.low, v.high, v.unit] for v in STATE},
         "attrition": account.attrition,
         "dropped": account.dropped,
+    }
+
+
+def licence(root: Path, patients: int) -> str:
+    """The first line of the folder's LICENSE.txt, else what the release is known to come under."""
+    for path in (root / "LICENSE.txt", root.parent / "LICENSE.txt"):
+        if path.is_file():
+            lines = [line.strip("# ") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+            return next((line for line in lines if line), "an empty LICENSE.txt")
+    if patients == 100:
+        return "Open Data Commons Open Database License v1.0"
+    return "PhysioNet Credentialed Health Data License 1.5.0 (a prepared cohort is the data: never pass it on)"
+
+
+# What of a stay its labels come from, as the files have it; no method is ever shown it (`Cohort.inputs`).
+COURSE = ("subject_id", "hadm_id", "first_careunit", "intime", "outtime", "admittime", "dischtime", "deathtime",
+          "dod", "gender", "anchor_age", "anchor_year", "admission_type", "hospital_expire_flag",
+          "last_discharge")  # fmt: skip
+
+
+def outcomes(kept: pl.DataFrame, cultures: list[list[float]] | None) -> dict[str, object]:
+    """By stay id: the course of the stay (for `export` and the audit), when it ends, when the patient is discharged."""
+    keys = [str(k) for k in kept["stay_id"].to_list()]
+    as_stored = kept.select(pl.col(COURSE).cast(pl.String).str.strip_suffix(".000000")).rows()
+    discharge = kept.select(stays.hours("dischtime", "intime")).to_series().to_list()
+    return {
+        "course": {"columns": list(COURSE), "stays": dict(zip(keys, map(list, as_stored), strict=True))},
+        "cultures": None if cultures is None else dict(zip(keys, cultures, strict=True)),
+        "ends": dict(zip(keys, kept["end_h"].to_list(), strict=True)),
+        "discharges": {k: h for k, h in zip(keys, discharge, strict=True) if h is not None},
     }
