@@ -15,7 +15,7 @@ from real_data.mimic_iv.variables import ACTIONS, STATE
 from simlab.cohort import Events
 
 SCHEMA = {"row": pl.Int64, "t": pl.Float64, "code": pl.String, "value": pl.Float64, "unit": pl.String}
-ORDER = ("row", "t", "place", "sort", "second")
+ORDER = ("row", "t", "sort", "place", "second")
 
 
 def of_readings(rows: pl.DataFrame, max_hours: int) -> pl.DataFrame:
