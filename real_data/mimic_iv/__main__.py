@@ -1,10 +1,10 @@
-"""`python -m real_data.mimic_iv prepare DIR --out FILE`."""
+"""`python -m real_data.mimic_iv prepare DIR --out FILE`, and `export FILE --out DIR` back again."""
 
 from __future__ import annotations
 
 import sys
 
-from real_data.command_line import parser, run
+from real_data.command_line import parser, run, run_export
 from simlab.errors import OutOfDomain, command
 
 DESCRIPTION = (
@@ -14,7 +14,7 @@ DESCRIPTION = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    top, prepare = parser("python -m real_data.mimic_iv", DESCRIPTION, "folder that holds hosp/ and icu/")
+    top, prepare = parser("python -m real_data.mimic_iv", DESCRIPTION, "folder that holds hosp/ and icu/", True)
     prepare.add_argument("--window", metavar="HOURS", type=int, default=24, help="hours of input (default: 24)")
     prepare.add_argument("--max-hours", metavar="HOURS", type=int, default=72, help="hours of a stay (default: 72)")
     prepare.add_argument("--min-age", metavar="YEARS", type=int, default=18, help="youngest patient (default: 18)")
@@ -27,6 +27,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     prepare.add_argument("--no-events", action="store_true", help="hours alone, without the raw events")
     args = top.parse_args(argv)
+    if args.action == "export":
+
+        def back(cohort, folder, say):
+            from real_data.mimic_iv.export import export
+
+            return export(cohort, folder, say)
+
+        return run_export(args, back)
     if not 1 <= args.window <= args.max_hours:
         raise OutOfDomain(f"--window {args.window}: 1 to --max-hours ({args.max_hours}) hours")
     if args.max_hours > 24 * 366:
