@@ -43,7 +43,8 @@ class Hours:
 
         All rows of a stay and variable come in one call. Rows after the last hour are passed over.
         """
-        rows = rows.filter(pl.col(hour) < self.values.shape[1])
+        here = (pl.col(hour) < self.values.shape[1]) & pl.col("variable").is_in(list(self.names))
+        rows = rows.select("row", hour, "variable", "micro").filter(here)
         sums = rows.group_by("row", hour, "variable").agg(pl.len().alias("n"), pl.col("micro").sum())
         for v in variables:
             if v.name in self.names:
@@ -114,7 +115,11 @@ def flagged(
     Columns as in `readings`, and reason, copies, inside and first (see `in_stay`), untold (no storetime). A value that
     is wrong in itself is counted as such wherever it lies.
     """
-    rows = rows.join(items.lazy(), on="itemid").with_columns(*value())
+    unit = pl.col("valueuom").str.strip_chars().str.to_lowercase()
+    spelled = items.select("itemid", pl.col("units").alias("unit")).explode("unit").drop_nulls()
+    spelled = spelled.with_columns(pl.lit(True).alias("spelled")).unique()
+    rows = rows.with_columns(unit.alias("unit")).join(items.drop("units").lazy(), on="itemid")
+    rows = rows.join(spelled.lazy(), on=["itemid", "unit"], how="left").with_columns(*value())
     wrong = wrong_in_itself()
     if foreign and "specimen_id" in rows.collect_schema().names():
         gas = pl.col("itemid").is_in(list(GASES)) & pl.col("specimen_id").is_in(foreign)
@@ -168,8 +173,7 @@ def value() -> list[pl.Expr]:
     for name, (low, high) in FRACTIONS.items():
         fraction = (pl.col("variable") == name) & (number >= low) & (number <= high)
         number = pl.when(fraction).then(number * 100).otherwise(number)
-    unit = pl.col("valueuom").str.strip_chars().str.to_lowercase()
-    known = unit.is_null() | (unit == "") | pl.col("units").list.contains(unit)
+    known = pl.col("unit").is_null() | (pl.col("unit") == "") | pl.col("spelled").fill_null(False)
     return [(number * pl.col("factor") + pl.col("offset")).alias("shown"), known.alias("unit_known")]
 
 
@@ -179,7 +183,8 @@ def wrong_in_itself() -> pl.Expr:
     measured = pl.when(pl.col("factor") < 0).then(-pl.col("shown")).otherwise("shown")
     return (
         pl.when(~pl.col("unit_known"))
-        .then(pl.format("unknown unit '{}'", pl.col("valueuom")))
+        # Words are made of the odd units alone: there are few.
+        .then(pl.format("unknown unit '{}'", pl.when(~pl.col("unit_known")).then("valueuom")))
         .when(measured.is_null())
         .then(pl.lit("no number"))
         .when((measured < pl.col("low") - SLACK) | (measured > pl.col("high") + SLACK))

@@ -16,7 +16,7 @@ import polars as pl
 from real_data.mimic_iv.layout import Layout, integers, numbers, times
 from real_data.mimic_iv.variables import ARTERIAL, SPECIMEN, WORDS
 
-ROWS_AT_ONCE = 1_500_000
+ROWS_AT_ONCE = 750_000
 BOUND = r"^\s*[<>]=?\s*([0-9]+\.?[0-9]*)\s*$"  # a laboratory's "<0.01": the bound itself is taken
 VALUE_COLUMN = {"icu/chartevents": "valuenum", "hosp/labevents": "valuenum", "icu/outputevents": "value"}
 IDS = ("subject_id", "stay_id", "itemid", "specimen_id")
@@ -63,10 +63,18 @@ def typed(layout: Layout, table: str, itemids: list[int] | None) -> pl.LazyFrame
         rows = rows.filter(item.is_in([str(i) for i in itemids]))
     rows = rows.with_columns(
         *integers(*(c for c in IDS if c in columns)),
-        *times(*(c for c in ("charttime", "storetime") if c in columns)),
+        *times("charttime"),
+        *when_stored(table, columns),
         *number(table, columns),
     )
     return rows.select(*(c for c in columns if c not in ("value", "valuenum")), "number")
+
+
+def when_stored(table: str, columns: list[str]) -> list[pl.Expr]:
+    """storetime: a time in the laboratory's table; elsewhere it only tells rows apart, and a hash of it does that."""
+    if "storetime" not in columns:
+        return []
+    return times("storetime") if key_of(table) == "subject_id" else [pl.col("storetime").hash()]
 
 
 def number(table: str, columns: list[str]) -> list[pl.Expr]:
@@ -74,14 +82,14 @@ def number(table: str, columns: list[str]) -> list[pl.Expr]:
     column = VALUE_COLUMN[table]
     shown = numbers(column)[0]
     if column == "valuenum" and "value" in columns:
-        text = pl.col("value").str.strip_chars().str.to_lowercase()
         if table == "hosp/labevents":
             shown = pl.coalesce(shown, pl.col("value").str.extract(BOUND, 1).cast(pl.Float64, strict=False))
         else:
-            item = pl.col("itemid").str.strip_chars()
-            for itemid, words in WORDS.items():
-                said = text.replace_strict(words, default=None, return_dtype=pl.Float64)
-                shown = pl.when(shown.is_null() & (item == str(itemid))).then(said).otherwise(shown)
+            # Words are looked up where there is no number alone: nearly all rows have one.
+            silent = pl.when(pl.col("valuenum").is_null()).then("value").str.strip_chars().str.to_lowercase()
+            said = pl.concat_str(pl.when(silent.is_not_null()).then("itemid").str.strip_chars(), pl.lit(" "), silent)
+            known = {f"{itemid} {word}": float(n) for itemid, words in WORDS.items() for word, n in words.items()}
+            shown = pl.coalesce(shown, said.replace_strict(known, default=None, return_dtype=pl.Float64))
     return [shown.alias("number")]
 
 
