@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from real_data.leakage import Check
 from simlab.cohort import Cohort
 
 MANY = 4  # items of one table that share a reason are told in one line
@@ -16,6 +17,9 @@ class Account:
 
     attrition: list[dict[str, object]] = field(default_factory=list)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    used: Counter[tuple[str, str]] = field(default_factory=Counter)
+    facts: dict[str, int] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)  # of an adapter that can look at its files again
 
     def step(self, name: str, n: int, positives: int | None) -> None:
         """After this step n records remain, of which so many are positive (None: not known or not a yes/no matter)."""
@@ -25,6 +29,15 @@ class Account:
         """n rows of this item did not enter, for this reason. Zero rows leave no line."""
         if n:
             self.counts[table, item, reason] += n
+
+    def use(self, table: str, item: str, n: int) -> None:
+        """n rows of this item entered."""
+        self.used[table, item] += n
+
+    def fact(self, what: str, n: int) -> None:
+        """Something that is neither dropped nor quite as usual happened n more times; zero leaves no line."""
+        if n:
+            self.facts[what] = self.facts.get(what, 0) + int(n)
 
     @property
     def dropped(self) -> list[dict[str, object]]:

@@ -16,10 +16,21 @@ from simlab.errors import InvalidData, MissingExtra, Parser, SimlabError
 OLDEST_POLARS = (1, 38)
 
 
-def parser(prog: str, description: str, folder: str) -> tuple[Parser, Parser]:
-    """The command's parser and that of its `prepare`, to which an adapter adds its own options."""
+def parser(
+    prog: str, description: str, folder: str, exports: bool = False
+) -> tuple[Parser, Parser]:
+    """The command's parser and that of its `prepare`, to which an adapter adds its own options.
+
+    exports: the command has an `export FILE --out DIR` too.
+    """
     command = Parser(prog=prog, description=description)
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    if exports:
+        export = actions.add_parser("export", help="write a .cohort file back as the raw layout")
+        export.add_argument("file", metavar="FILE", type=Path, help="a .cohort file that this command prepared")
+        export.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder to write")
+        export.add_argument("--json", action="store_true", help="print the rows of each table as one JSON object")
+        export.add_argument("--quiet", action="store_true", help="no progress on stderr")
     prepare = actions.add_parser("prepare", help="turn the files of DIR into one .cohort file", description=description)
     prepare.add_argument("folder", metavar="DIR", type=Path, help=folder)
     prepare.add_argument("--out", metavar="FILE", type=Path, required=True, help="the .cohort file to write")
@@ -33,6 +44,7 @@ def run(args: argparse.Namespace, build: Callable[..., object]) -> int:
 
     build(account, say) gives the cohort, fills the account and tells its progress with say(line).
     """
+    from real_data import audit
     from real_data.account import Account, as_text, summary
     from simlab.cohort import save
 
@@ -46,10 +58,29 @@ def run(args: argparse.Namespace, build: Callable[..., object]) -> int:
     say = (lambda _: None) if args.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
     account = Account()
     cohort = build(account, say)
+    checked = audit.of(cohort, account)
     save(cohort, args.out)
+    audit.save(checked, args.out.with_name(args.out.name + ".audit.json"))
     print(json.dumps(summary(cohort, account)) if args.json else as_text(cohort, account))
     if not args.json:
+        print(f"\n{audit.as_text(checked)}")
         print(f"\nwritten: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def run_export(args: argparse.Namespace, export: Callable[..., dict[str, int]]) -> int:
+    """Load the cohort, write it as export(cohort, folder, say) does, print how many rows each table got."""
+    from simlab.cohort import load
+
+    if not args.file.is_file():
+        raise InvalidData(f"{args.file} is not a file: name a .cohort file")
+    if args.out.exists() and not args.out.is_dir():
+        raise SimlabError(f"--out {args.out} is a file, not a folder")
+    need_polars()
+    writable(args.out / "hosp")
+    say = (lambda _: None) if args.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+    rows = export(load(args.file), args.out, say)
+    print(json.dumps(rows) if args.json else "\n".join(f"{table}: {n} rows" for table, n in rows.items()))
     return 0
 
 

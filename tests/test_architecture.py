@@ -48,7 +48,7 @@ BROAD = {
     "simlab/sweep/journal.py": "a damaged journal is set aside and written afresh",
 }
 COMMANDS = ("simlab.sweep", "simlab.limits", "simlab.train", "simlab.explore", "figures", "real_data.hourly",
-            "real_data.mimic_iv", "real_data.ct_ehr")
+            "real_data.mimic_iv", "real_data.ct_ehr", "real_data.meds")
 HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn", "polars", "pyarrow", "optuna",
          "lightgbm")
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import numpy as np
 import polars as pl
+from jaxtyping import Float32
 
 from real_data.account import Account
 from real_data.mimic_iv.layout import Layout, integers, numbers, times
+from real_data.mimic_iv.staging import Staged, once
 from real_data.mimic_iv.stays import Rules, hours
 from real_data.mimic_iv.variables import Action
 
@@ -14,43 +20,98 @@ REWRITTEN = "rewritten"  # an order that another row replaced
 LIGHTEST_KG = 2.0  # a "weight" of 1 kg marks a rate that was never by weight
 
 
+@dataclass(frozen=True)
+class Given:
+    """What was given: by the hour, of whole stays' first hours (for labels), and each interval that counted.
+
+    intervals: row (of `stays`), name, itemid, start, stop (hours since in-time), speed (in the action's unit).
+    """
+
+    values: Float32[np.ndarray, "stays max_hours actions"]
+    longer: Float32[np.ndarray, "stays hours actions"]
+    intervals: pl.DataFrame
+
+
 def action(
-    layout: Layout, stays: pl.DataFrame, actions: tuple[Action, ...], rules: Rules, account: Account
-) -> np.ndarray:
-    """Values of the action stream, (stays, max_hours, actions) float32: 0 in an hour without the action."""
+    layout: Layout,
+    folder: Path,
+    stays: pl.DataFrame,
+    actions: tuple[Action, ...],
+    rules: Rules,
+    longer_hours: int,
+    account: Account,
+) -> Given:
+    """The action stream (0 in an hour without the action), the same for so many hours, and the intervals."""
     values = np.zeros((stays.height, rules.max_hours, len(actions)))
+    longer = np.zeros((stays.height, longer_hours, len(actions)))
+    wide, kept = replace(rules, max_hours=longer_hours), []
     for table in sorted({a.table for a in actions}):
-        rows = intervals(layout, table, stays, [i for a in actions if a.table == table for i in a.itemids], account)
-        for a in actions:
-            if a.table == table:
-                add(values[:, :, actions.index(a)], rows.filter(pl.col("itemid").is_in(a.itemids)), a, rules, account)
-    return values.astype(np.float32)
+        part_of = [a for a in actions if a.table == table]
+        for rows in intervals(layout, folder, table, stays, [i for a in part_of for i in a.itemids], account):
+            for a in part_of:
+                mine, n = rows.filter(pl.col("itemid").is_in(a.itemids)), actions.index(a)
+                add(longer[:, :, n], mine, a, wide, Account())
+                good = add(values[:, :, n], mine, a, rules, account)
+                name = pl.lit(a.name).alias("name")
+                kept.append(good.select(pl.col("row").cast(pl.Int64), name, "itemid", "start", "stop", "speed"))
+    return Given(values.astype(np.float32), longer.astype(np.float32), pl.concat(kept))
 
 
-def intervals(layout: Layout, table: str, stays: pl.DataFrame, itemids: list[int], account: Account) -> pl.DataFrame:
-    """The table's rows of these items in the cohort's stays: row (of `stays`), itemid, start and stop in hours since
-    intime, ended (the stay's end_h), and amounts and rates where the table has them. In a fixed order."""
+def intervals(
+    layout: Layout, folder: Path, table: str, stays: pl.DataFrame, itemids: list[int], account: Account
+) -> Iterator[pl.DataFrame]:
+    """The table's rows of these items, part by part: row (of `stays`), itemid, start and stop in hours since intime,
+    ended (the stay's end_h), and amounts and rates where the table has them. In a fixed order."""
     rows = layout.scan(table)
     columns = rows.collect_schema().names()
     rows = rows.filter(pl.col("itemid").str.strip_chars().is_in([str(i) for i in itemids]))
-    rows = rows.group_by(columns).agg(pl.len().cast(pl.Int64).alias("copies"))
     measured = [c for c in ("amount", "rate", "patientweight") if c in columns]
     rows = rows.with_columns(*integers("stay_id", "itemid"), *times("starttime", "endtime"), *numbers(*measured))
+    path = folder / f"{table.replace('/', '-')}.parquet"
+    layout.sink(table, rows, path)
+    staged = Staged(table, path, "stay_id", pl.scan_parquet(path).select(pl.len()).collect().item())
     at = stays.with_row_index("row").select("row", "stay_id", "intime", pl.col("end_h").alias("ended")).lazy()
-    rows = rows.join(at, on="stay_id", how="left").with_columns(
-        hours("starttime", "intime").alias("start"), hours("endtime", "intime").alias("stop")
+    for part in staged.read():
+        placed = once(part).join(at, on="stay_id", how="left").with_columns(
+            hours("starttime", "intime").alias("start"), hours("endtime", "intime").alias("stop")
+        )
+        found = placed.collect(engine="streaming")
+        for itemid, n in found.group_by("itemid").agg((pl.col("copies") - 1).sum()).sort("itemid").iter_rows():
+            account.drop(table, str(itemid), "duplicate row", n)
+        yield found.sort("row", "itemid", "start", "stop", *measured, nulls_last=True)
+    path.unlink()
+
+
+def add(out: np.ndarray, rows: pl.DataFrame, a: Action, rules: Rules, account: Account) -> pl.DataFrame:
+    """Add one action's intervals to its hours, out (stays, max_hours), in place; what cannot enter is counted.
+
+    Gives the rows that entered, with start and stop cut to the stay and its hours, and `speed` in the action's unit.
+    """
+    constant = pl.lit(1.0), pl.lit(None, pl.String)
+    speed = rate(a) if a.how == "rate" else amount(a) if a.how == "amount" else constant
+    rows = rows.with_columns(speed[0].alias("speed"), refused(a, speed[1], rules).alias("reason"))
+    lost = rows.filter(pl.col("reason").is_not_null()).group_by("itemid", "reason").len().sort("itemid", "reason")
+    for itemid, why, n in lost.iter_rows():
+        account.drop(a.table, str(itemid), why, n)
+    good = rows.filter(pl.col("reason").is_null()).with_columns(
+        pl.col("start").clip(0), pl.min_horizontal("stop", "ended", pl.lit(float(rules.max_hours))).alias("stop")
     )
-    (found,) = layout.collect(table, rows)
-    for itemid, n in found.group_by("itemid").agg((pl.col("copies") - 1).sum()).sort("itemid").iter_rows():
-        account.drop(table, str(itemid), "duplicate row", n)
-    return found.sort("row", "itemid", "start", "stop", *measured, nulls_last=True)
+    for itemid, n in good.group_by("itemid").len().sort("itemid").iter_rows():
+        account.use(a.table, str(itemid), n)
+    spread(out, *(good[c].to_numpy() for c in ("row", "start", "stop", "speed")), whole=a.how == "given")
+    if a.how in ("on", "given"):
+        np.minimum(out, 1.0, out=out)  # two overlapping rows do not make it more than on
+    over = out > a.high
+    account.drop(a.table, a.name, f"hours above {a.high:g} {a.unit}, set to it", int(over.sum()))
+    out[over] = a.high
+    return good
 
 
-def add(out: np.ndarray, rows: pl.DataFrame, a: Action, rules: Rules, account: Account) -> None:
-    """Add one action's intervals to its hours, out (stays, max_hours), in place; what cannot enter is counted."""
-    speed = {"rate": rate, "amount": amount, "on": lambda *_: (pl.lit(1.0), pl.lit(None, pl.String))}[a.how](a)
+def refused(a: Action, unusable: pl.Expr, rules: Rules) -> pl.Expr:
+    """Why an interval may not enter; null when it may. unusable: why it has no speed (column `speed`), or null."""
     status = pl.col("statusdescription").str.strip_chars().str.to_lowercase()
-    reason = (
+    speed = rate(a)[0] if a.how == "rate" else amount(a)[0] if a.how == "amount" else pl.lit(1.0)
+    return (
         pl.when(pl.col("row").is_null())
         .then(pl.lit("stay not in the cohort"))
         .when(status == REWRITTEN)
@@ -65,34 +126,26 @@ def add(out: np.ndarray, rows: pl.DataFrame, a: Action, rules: Rules, account: A
         .then(pl.lit("after death or out-time"))
         .when(pl.col("start") >= rules.max_hours)
         .then(pl.lit(f"after hour {rules.max_hours}"))
-        .when(speed[1].is_not_null())
-        .then(speed[1])
-        .when((speed[0] < 0) | (a.how == "rate") & (speed[0] > a.high))
+        .when(unusable.is_not_null())
+        .then(unusable)
+        .when((speed < 0) | (a.how == "rate") & (speed > a.high))
         .then(pl.lit(f"outside 0 to {a.high:g} {a.unit}"))
     )
-    rows = rows.with_columns(speed[0].alias("speed"), reason.alias("reason"))
-    lost = rows.filter(pl.col("reason").is_not_null()).group_by("itemid", "reason").len().sort("itemid", "reason")
-    for itemid, why, n in lost.iter_rows():
-        account.drop(a.table, str(itemid), why, n)
-    good = rows.filter(pl.col("reason").is_null())
-    start = good["start"].to_numpy().clip(0, None)
-    stop = np.minimum(np.minimum(good["stop"].to_numpy(), good["ended"].to_numpy()), rules.max_hours)
-    spread(out, good["row"].to_numpy(), start, stop, good["speed"].to_numpy())
-    if a.how == "on":
-        np.minimum(out, 1.0, out=out)  # two overlapping rows do not make it more than on
-    over = out > a.high
-    account.drop(a.table, a.name, f"hours above {a.high:g} {a.unit}, set to it", int(over.sum()))
-    out[over] = a.high
 
 
-def spread(out: np.ndarray, row: np.ndarray, start: np.ndarray, stop: np.ndarray, speed: np.ndarray) -> None:
-    """Add speed * (share of each hour that lies in [start, stop)) to out[row, hour], in the order of the rows."""
+def spread(
+    out: np.ndarray, row: np.ndarray, start: np.ndarray, stop: np.ndarray, speed: np.ndarray, whole: bool = False
+) -> None:
+    """Add speed * (share of each hour that lies in [start, stop)) to out[row, hour], in the order of the rows.
+
+    whole: an hour that is touched counts in full.
+    """
     first, beyond = np.floor(start).astype(np.int64), np.ceil(stop).astype(np.int64)
     counts = np.maximum(beyond - first, 0)
     which = np.repeat(np.arange(len(row)), counts)
     hour = first[which] + np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
     share = np.minimum(stop[which], hour + 1) - np.maximum(start[which], hour)
-    np.add.at(out, (row[which], hour), speed[which] * share)
+    np.add.at(out, (row[which], hour), speed[which] * (1.0 if whole else share))
 
 
 def rate(a: Action) -> tuple[pl.Expr, pl.Expr]:

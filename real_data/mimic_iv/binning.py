@@ -1,94 +1,145 @@
 """Charted values into hours: placed in a stay, checked, counted, summed up by hour, item by item.
 
-One pass over a table, in a stream. Sums are kept as whole millionths, which add up to the same bits in any order.
+Part by part (`staging`). Sums are kept as whole millionths, which add up to the same bits in any order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import polars as pl
+from jaxtyping import Bool, Float32
 
 from real_data.account import Account
-from real_data.mimic_iv.layout import Layout, integers, numbers, times
+from real_data.mimic_iv import staging
+from real_data.mimic_iv.layout import Layout
+from real_data.mimic_iv.staging import Staged, key_of
 from real_data.mimic_iv.stays import Rules, hours
-from real_data.mimic_iv.variables import FRACTIONS, Variable
+from real_data.mimic_iv.variables import FRACTIONS, GASES, Variable
 
 MICRO = 1e6
-BOUND = r"^\s*[<>]=?\s*([0-9]+\.?[0-9]*)\s*$"  # a laboratory's "<0.01": the bound itself is taken
 SLACK = 1e-9  # a converted value on the edge of its range is inside
 OUTSIDE = {"stay_id": "stay not in the cohort", "subject_id": "outside every stay of the cohort"}
-VALUE_COLUMN = {"icu/chartevents": "valuenum", "hosp/labevents": "valuenum", "icu/outputevents": "value"}
 
 
-def state(
-    layout: Layout, stays: pl.DataFrame, variables: tuple[Variable, ...], rules: Rules, account: Account
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values and mask of the state stream, (stays, max_hours, variables) float32 and bool; stays in the given order."""
-    shape = (stays.height, rules.max_hours, len(variables))
-    values, observed = np.zeros(shape, np.float32), np.zeros(shape, bool)
-    for table in sorted({v.table for v in variables}):
-        part = tuple(v for v in variables if v.table == table)
-        hourly = sum_up(layout, table, stays, part, rules, account)
-        for v in part:
-            rows = hourly.filter(pl.col("variable") == v.name)
-            at = (rows["row"].to_numpy(), rows["hour"].to_numpy(), variables.index(v))
-            total = rows["micro"].to_numpy() / MICRO
-            values[at] = total / rows["n"].to_numpy() if v.how == "mean" else total
-            observed[at] = True
-    return values, observed
+@dataclass(frozen=True)
+class Hours:
+    """Values of variables by the hour; an hour without any is unobserved and 0."""
+
+    names: tuple[str, ...]
+    values: Float32[np.ndarray, "stays hours variables"]
+    observed: Bool[np.ndarray, "stays hours variables"]
+
+    @classmethod
+    def empty(cls, stays: int, hours: int, variables: tuple[Variable, ...]) -> Hours:
+        shape = (stays, hours, len(variables))
+        return cls(tuple(v.name for v in variables), np.zeros(shape, np.float32), np.zeros(shape, bool))
+
+    def add(self, rows: pl.DataFrame, hour: str, variables: tuple[Variable, ...]) -> None:
+        """Fill in the hours of these rows: mean or sum of `micro` by row (of the stays), hour and variable.
+
+        All rows of a stay and variable come in one call. Rows after the last hour are passed over.
+        """
+        here = (pl.col(hour) < self.values.shape[1]) & pl.col("variable").is_in(list(self.names))
+        rows = rows.select("row", hour, "variable", "micro").filter(here)
+        sums = rows.group_by("row", hour, "variable").agg(pl.len().alias("n"), pl.col("micro").sum())
+        for v in variables:
+            if v.name in self.names:
+                mine = sums.filter(pl.col("variable") == v.name)
+                at = (mine["row"].to_numpy(), mine[hour].to_numpy(), self.names.index(v.name))
+                total = mine["micro"].to_numpy() / MICRO
+                self.values[at] = total / mine["n"].to_numpy() if v.how == "mean" else total
+                self.observed[at] = True
 
 
-def sum_up(
-    layout: Layout, table: str, stays: pl.DataFrame, variables: tuple[Variable, ...], rules: Rules, account: Account
-) -> pl.DataFrame:
-    """One table's rows by stay, hour and variable: row (of `stays`), hour, variable, n, micro (the sum in millionths).
+def readings(
+    layout: Layout, folder: Path, stays: pl.DataFrame, variables: tuple[Variable, ...], rules: Rules, account: Account
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Good rows of every table, part by part: (table, rows), staged below folder.
 
-    The account is complete: every row of these items is counted here, or dropped for one reason.
+    Columns row (of `stays`), variable, itemid, hour, t, drawn_hour, drawn, micro. t and hour: when the value was known,
+    in hours since in-time; drawn and drawn_hour: when it was measured (a laboratory's specimen; never before 0). All of
+    the stay, also after rules.max_hours. The account is complete: every row is used in the streams, or dropped for one
+    reason.
     """
-    rows = flagged(layout, table, stays, variables, rules)
-    groups = rows.group_by("row", "hour", "itemid", "variable", "reason").agg(
+    foreign = staging.not_arterial(layout)
+    for table in sorted({v.table for v in variables}):
+        part_of = tuple(v for v in variables if v.table == table)
+        items = item_table(part_of)
+        staged = staging.stage(layout, table, items["itemid"].to_list(), folder)
+        for rows in staged.read():
+            yield table, sound(staged, rows, items, stays, rules, account, foreign)
+        staged.path.unlink()
+
+
+def sound(
+    staged: Staged,
+    rows: pl.LazyFrame,
+    items: pl.DataFrame,
+    stays: pl.DataFrame,
+    rules: Rules,
+    account: Account,
+    foreign: list[int],
+) -> pl.DataFrame:
+    """The good rows of one part (columns as in `readings`); all others are counted in the account."""
+    whole = flagged(staging.once(rows), staged.table, items, stays, rules, foreign).collect(engine="streaming")
+    inside = whole.filter(pl.col("inside"))
+    lost = inside.filter(pl.col("reason").is_not_null()).group_by("itemid", "reason").len().sort("itemid", "reason")
+    for itemid, reason, n in lost.iter_rows():
+        account.drop(staged.table, str(itemid), reason, n)
+    totals = whole.group_by("itemid").agg(
         pl.col("inside").sum().cast(pl.Int64).alias("n"),
         pl.col("first").sum().cast(pl.Int64).alias("seen"),
         ((pl.col("copies") - 1) * pl.col("first")).sum().alias("again"),
-        (pl.col("micro") * pl.col("inside")).sum().alias("micro"),
     )
-    (found,) = layout.collect(table, groups)
-    lost = found.filter(pl.col("reason").is_not_null()).group_by("itemid", "reason").agg(pl.col("n").sum())
-    for itemid, reason, n in lost.sort("itemid", "reason").iter_rows():
-        account.drop(table, str(itemid), reason, n)
-    totals = found.group_by("itemid").agg(pl.col("n", "seen", "again").sum()).sort("itemid")
-    for itemid, n, seen, again in totals.iter_rows():
-        account.drop(table, str(itemid), "duplicate row", again)
-        account.drop(table, str(itemid), OUTSIDE[key_of(table)], max(0, seen - n))
-    good = found.filter(pl.col("reason").is_null() & (pl.col("n") > 0))
-    return good.group_by("row", "hour", "variable").agg(pl.col("n").sum(), pl.col("micro").sum())
+    for itemid, n, seen, again in totals.sort("itemid").iter_rows():
+        account.drop(staged.table, str(itemid), "duplicate row", again)
+        account.drop(staged.table, str(itemid), OUTSIDE[staged.key], max(0, seen - n))
+    good = inside.filter(pl.col("reason").is_null() | (pl.col("reason") == later(rules)))
+    known = good.filter(pl.col("reason").is_null())
+    for itemid, n in known.group_by("itemid").len().sort("itemid").iter_rows():
+        account.use(staged.table, str(itemid), n)
+    if staged.key == "subject_id":
+        account.fact("laboratory values without storetime, taken at charttime", known["untold"].sum())
+    return good.select("row", "variable", "itemid", "hour", "t", "drawn_hour", "drawn", "micro")
 
 
 def flagged(
-    layout: Layout, table: str, stays: pl.DataFrame, variables: tuple[Variable, ...], rules: Rules
+    rows: pl.LazyFrame, table: str, items: pl.DataFrame, stays: pl.DataFrame, rules: Rules, foreign: list[int]
 ) -> pl.LazyFrame:
-    """The table's rows of these variables, each with the reason why it may not enter, or null.
+    """Rows (each once) with the reason why they may not enter, or null.
 
-    Columns row, hour (null where there is a reason), itemid, variable, reason, copies, micro (the value in millionths),
-    inside and first (see `in_stay`). A value that is wrong in itself is counted as such wherever it lies.
+    Columns as in `readings`, and reason, copies, inside and first (see `in_stay`), untold (no storetime). A value that
+    is wrong in itself is counted as such wherever it lies.
     """
-    items = item_table(variables)
-    rows = once(layout, table, items["itemid"].to_list())
-    rows = rows.join(items.lazy(), on="itemid").with_columns(*value())
-    rows = in_stay(rows.with_columns(wrong_in_itself().alias("wrong")), table, stays, rules)
+    unit = pl.col("valueuom").str.strip_chars().str.to_lowercase()
+    spelled = items.select("itemid", pl.col("units").alias("unit")).explode("unit").drop_nulls()
+    spelled = spelled.with_columns(pl.lit(True).alias("spelled")).unique()
+    rows = rows.with_columns(unit.alias("unit")).join(items.drop("units").lazy(), on="itemid")
+    rows = rows.join(spelled.lazy(), on=["itemid", "unit"], how="left").with_columns(*value())
+    wrong = wrong_in_itself()
+    if foreign and "specimen_id" in rows.collect_schema().names():
+        gas = pl.col("itemid").is_in(list(GASES)) & pl.col("specimen_id").is_in(foreign)
+        wrong = pl.when(gas.fill_null(False)).then(pl.lit("specimen not arterial")).otherwise(wrong)
+    rows = in_stay(rows.with_columns(wrong.alias("wrong")), table, stays, rules)
     reason = pl.coalesce("wrong", misplaced(rules))
-    rows = rows.with_columns(pl.when(pl.col("inside")).then(reason).alias("reason"))
-    good = pl.col("inside") & pl.col("reason").is_null()
     return rows.select(
-        pl.when(good).then("row").alias("row"),
-        pl.when(good).then("hour").alias("hour"),
-        "itemid",
+        "row",
         "variable",
-        "reason",
+        "itemid",
+        "hour",
+        "t",
+        "drawn",
+        pl.min_horizontal("hour", pl.col("drawn").floor().cast(pl.Int64)).alias("drawn_hour"),
+        (pl.col("shown") * MICRO).round().cast(pl.Int64, strict=False).alias("micro"),
+        pl.when(pl.col("inside")).then(reason).alias("reason"),
         "copies",
         "inside",
         "first",
-        pl.when(good).then((pl.col("shown") * MICRO).round().cast(pl.Int64, strict=False)).otherwise(0).alias("micro"),
+        "untold",
     )
 
 
@@ -112,30 +163,8 @@ def item_table(variables: tuple[Variable, ...]) -> pl.DataFrame:
 
 
 def once(layout: Layout, table: str, itemids: list[int] | None) -> pl.LazyFrame:
-    """The rows of these items (None: all), typed; rows alike in every column read become one, with its `copies`.
-
-    Columns: the table's that are read, but `number` in place of its value columns.
-    """
-    rows = layout.scan(table)
-    columns = rows.collect_schema().names()
-    if itemids is not None:
-        rows = rows.filter(pl.col("itemid").str.strip_chars().is_in([str(i) for i in itemids]))
-    # Typed before they are compared: numbers and times take a third of the memory of their text.
-    ids = [c for c in ("subject_id", "stay_id", "itemid", "specimen_id") if c in columns]
-    rows = rows.with_columns(
-        *integers(*ids), *times(*(c for c in ("charttime", "storetime") if c in columns)), *number(table, columns)
-    )
-    keys = [*(c for c in columns if c not in ("value", "valuenum")), "number"]
-    return rows.group_by(keys).agg(pl.len().cast(pl.Int64).alias("copies"))
-
-
-def number(table: str, columns: list[str]) -> list[pl.Expr]:
-    """`number`, as stored. A laboratory's text such as '<0.01' gives its bound where there is no number."""
-    column = VALUE_COLUMN[table]
-    shown = numbers(column)[0]
-    if column == "valuenum" and "value" in columns:
-        shown = pl.coalesce(shown, pl.col("value").str.extract(BOUND, 1).cast(pl.Float64, strict=False))
-    return [shown.alias("number")]
+    """The rows of these items (None: all), typed; rows alike in every column read become one, with its `copies`."""
+    return staging.once(staging.typed(layout, table, itemids))
 
 
 def value() -> list[pl.Expr]:
@@ -144,8 +173,7 @@ def value() -> list[pl.Expr]:
     for name, (low, high) in FRACTIONS.items():
         fraction = (pl.col("variable") == name) & (number >= low) & (number <= high)
         number = pl.when(fraction).then(number * 100).otherwise(number)
-    unit = pl.col("valueuom").str.strip_chars().str.to_lowercase()
-    known = unit.is_null() | (unit == "") | pl.col("units").list.contains(unit)
+    known = pl.col("unit").is_null() | (pl.col("unit") == "") | pl.col("spelled").fill_null(False)
     return [(number * pl.col("factor") + pl.col("offset")).alias("shown"), known.alias("unit_known")]
 
 
@@ -155,7 +183,8 @@ def wrong_in_itself() -> pl.Expr:
     measured = pl.when(pl.col("factor") < 0).then(-pl.col("shown")).otherwise("shown")
     return (
         pl.when(~pl.col("unit_known"))
-        .then(pl.format("unknown unit '{}'", pl.col("valueuom")))
+        # Words are made of the odd units alone: there are few.
+        .then(pl.format("unknown unit '{}'", pl.when(~pl.col("unit_known")).then("valueuom")))
         .when(measured.is_null())
         .then(pl.lit("no number"))
         .when((measured < pl.col("low") - SLACK) | (measured > pl.col("high") + SLACK))
@@ -163,13 +192,10 @@ def wrong_in_itself() -> pl.Expr:
     )
 
 
-def key_of(table: str) -> str:
-    """Laboratory rows carry a subject, all others a stay."""
-    return "stay_id" if table.startswith("icu/") else "subject_id"
-
-
 def in_stay(rows: pl.LazyFrame, table: str, stays: pl.DataFrame, rules: Rules) -> pl.LazyFrame:
     """Rows joined with their stay: `row` (its place in `stays`), `t` (hours since intime), hour, los_h, death_h.
+
+    A laboratory value counts from its storetime, when it was known, not from its charttime, when it was drawn.
 
     By stay_id where the table has one. A laboratory row has none, and its hadm_id is often empty: it meets all stays of
     its subject and belongs to the one that holds its time. `inside`: this is the row's stay (or the value is wrong in
@@ -179,8 +205,15 @@ def in_stay(rows: pl.LazyFrame, table: str, stays: pl.DataFrame, rules: Rules) -
     at = stays.with_row_index("row").select(
         "row", key, "intime", "end_h", "los_h", "death_h", pl.col(key).is_first_distinct().alias("first")
     )
+    told = "storetime" in rows.collect_schema().names()
+    stored = pl.col("storetime") if told and key == "subject_id" else pl.lit(None, pl.Datetime("us"))
+    known = pl.max_horizontal("charttime", stored) if rules.labs_at == "storetime" else pl.col("charttime")
+    known = pl.when(pl.col("charttime").is_not_null()).then(known)
+    rows = rows.with_columns(known.alias("known"), stored.is_null().alias("untold"))
     joined = rows.join(at.lazy(), on=key, how="left").with_columns(
-        hours("charttime", "intime").alias("t"), pl.col("first").fill_null(True)
+        hours("known", "intime").alias("t"),
+        hours("charttime", "intime").clip(0).alias("drawn"),
+        pl.col("first").fill_null(True),
     )
     t, wrong = pl.col("t"), pl.col("wrong").is_not_null()
     held = pl.col("row").is_not_null()
@@ -207,5 +240,10 @@ def misplaced(rules: Rules) -> pl.Expr:
         .when(t > pl.col("los_h"))
         .then(pl.lit("after out-time"))
         .when(pl.col("hour") >= rules.max_hours)
-        .then(pl.lit(f"after hour {rules.max_hours}"))
+        .then(pl.lit(later(rules)))
     )
+
+
+def later(rules: Rules) -> str:
+    """The reason of rows that only labels look at."""
+    return f"after hour {rules.max_hours}"

@@ -6,18 +6,21 @@ folder. Every table is checked before any is read: there, in one form only, with
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
 from simlab.errors import InvalidData
 
+T = TypeVar("T")
 DEEPEST = 6  # folders below the given one that are searched: physionet.org/files/mimiciv/3.1/hosp is 5
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -33,12 +36,18 @@ COLUMNS = {
     "icu/procedureevents": "stay_id starttime endtime itemid statusdescription",
 }
 OPTIONAL = {
-    "icu/chartevents": "storetime",
+    "icu/chartevents": "storetime value",
     "hosp/labevents": "storetime specimen_id",
     "icu/inputevents": "storetime orderid",
     "icu/outputevents": "storetime",
     "icu/procedureevents": "storetime orderid",
 }
+# Tables that are read where they exist: what they alone hold is missing without them, and that is said.
+EXTRA = {"hosp/microbiologyevents": "subject_id charttime chartdate spec_type_desc"}
+
+
+class Missing(InvalidData):
+    """A table that is not there."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +72,22 @@ class Layout:
 
     def collect(self, table: str, *frames: pl.LazyFrame) -> list[pl.DataFrame]:
         """Run queries over a table in a stream. Raises InvalidData when its file cannot be read to the end."""
+        return self._whole(table, lambda: [frame.collect(engine="streaming") for frame in frames])
+
+    def sink(self, table: str, frame: pl.LazyFrame, path: Path) -> None:
+        """Write a query over a table to parquet, in a stream. Raises InvalidData like `collect`."""
+        self._whole(table, lambda: frame.sink_parquet(path, compression="lz4", maintain_order=False))
+
+    def _whole(self, table: str, work: Callable[[], T]) -> T:
         try:
-            return [frame.collect(engine="streaming") for frame in frames]
+            return work()
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InvalidData(f"table {table}: {self.paths[table]} cannot be read to its end ({reason})") from error
 
 
 def wanted_columns(table: str) -> list[str]:
-    return COLUMNS[table].split() + OPTIONAL.get(table, "").split()
+    return COLUMNS.get(table, EXTRA.get(table, "")).split() + OPTIONAL.get(table, "").split()
 
 
 def find(folder: Path) -> Layout:
@@ -82,6 +98,10 @@ def find(folder: Path) -> Layout:
     for table in COLUMNS:
         part, name = table.split("/")
         paths[table] = find_table(table, name, inside.get(part, root))
+    for table in EXTRA:
+        part, name = table.split("/")
+        with contextlib.suppress(Missing):
+            paths[table] = find_table(table, name, inside.get(part, root))
     return Layout(root, paths, {table: read_header(table, path) for table, path in paths.items()})
 
 
@@ -132,7 +152,7 @@ def find_table(table: str, name: str, folder: Path) -> Path:
             "read twice or from an older copy"
         )
     if not found:
-        raise InvalidData(f"table {table} is missing: looked for {wanted[0]} and {wanted[1]} in {folder}")
+        raise Missing(f"table {table} is missing: looked for {wanted[0]} and {wanted[1]} in {folder}")
     return found[0]
 
 
@@ -150,7 +170,7 @@ def read_header(table: str, path: Path) -> list[str]:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise InvalidData(f"table {table}: column '{twice[0]}' is there twice in {path}")
-    missing = [name for name in COLUMNS[table].split() if name not in header]
+    missing = [name for name in COLUMNS.get(table, EXTRA.get(table, "")).split() if name not in header]
     if missing:
         raise InvalidData(
             f"table {table}: no column '{missing[0]}' in {path} (its columns: {', '.join(header[:12])}"

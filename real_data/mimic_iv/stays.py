@@ -11,15 +11,23 @@ from real_data.mimic_iv.layout import Layout, dates, integers, numbers, times
 from real_data.mimic_iv.variables import EMERGENCY
 from simlab.errors import InvalidData
 
+FOLLOWED_DAYS = 365
+
 
 @dataclass(frozen=True)
 class Rules:
-    """Who belongs to the cohort. window: hours of input, and the shortest stay. max_hours: hours kept of a stay."""
+    """Who belongs to the cohort. window: hours of input, and the shortest stay. max_hours: hours kept of a stay.
+
+    labs_at: 'storetime', when a laboratory value was known, or 'charttime', when it was drawn (which leaks). events:
+    raw events beside the hours.
+    """
 
     window: int = 24
     max_hours: int = 72
     min_age: int = 18
     first_stay: bool = False
+    labs_at: str = "storetime"
+    events: bool = True
 
 
 def hours(later: str, earlier: str) -> pl.Expr:
@@ -31,7 +39,8 @@ def read(layout: Layout, account: Account) -> pl.DataFrame:
     """All stays with a patient, an admission and usable times: one row a stay, sorted by subject, intime, stay.
 
     Columns beside the files' own: age; los_h, death_h (hours from intime; null when nobody noted a death); died (0, 1
-    or null); end_h, the hour after which nothing belongs to the stay: out-time, or death where that is earlier.
+    or null); end_h, the hour after which nothing belongs to the stay: out-time, or death where that is earlier;
+    and those of `follow_up`.
     """
     anchors = integers("anchor_year", "anchor_age")
     patients = table(layout, "hosp/patients", account, ["subject_id"], dates("dod"), anchors)
@@ -56,13 +65,32 @@ def read(layout: Layout, account: Account) -> pl.DataFrame:
         sex.replace_strict({"M": 1.0, "F": 0.0}, default=None, return_dtype=pl.Float64).alias("male"),
         pl.col("admission_type").is_in(EMERGENCY).cast(pl.Float64).alias("emergency"),
     )
-    whole = whole.with_columns(pl.min_horizontal("los_h", "death_h").alias("end_h"))
+    whole = follow_up(whole.with_columns(pl.min_horizontal("los_h", "death_h").alias("end_h")), admissions)
     note(account, "intensive-care stays", whole)
     known = whole.filter(pl.col("admittime").is_not_null() & pl.col("anchor_age").is_not_null())
     note(account, "with a patient and an admission", known)
     usable = known.filter(pl.col("los_h") > 0)
     note(account, "with out-time after in-time", usable)
     return usable.sort("subject_id", "intime", "stay_id")
+
+
+def follow_up(stays: pl.DataFrame, admissions: pl.DataFrame) -> pl.DataFrame:
+    """Stays with gone_h, the hour of any death (null: none known), and followed_h, until when a death would be known.
+
+    A death that carries only a date (dod) counts whole days between the dates. A death date is in the files up to a
+    year after the subject's last discharge (mimic-code, issue 1798); of one who died in hospital at an hour that nobody
+    noted nothing is known after the stay.
+    """
+    last = admissions.group_by("subject_id").agg(pl.col("dischtime").max().alias("last_discharge"))
+    days = (pl.col("dod").dt.truncate("1d") - pl.col("intime").dt.truncate("1d")).dt.total_hours().cast(pl.Float64)
+    whole = stays.join(last, on="subject_id", how="left", maintain_order="left")
+    whole = whole.with_columns(
+        (pl.col("last_discharge") + pl.duration(days=FOLLOWED_DAYS)).alias("until"),
+        pl.coalesce("death_h", days).alias("gone_h"),
+    )
+    unclear = (pl.col("died") == 1) & pl.col("gone_h").is_null()
+    followed = pl.when(unclear.fill_null(False)).then("los_h").otherwise(hours("until", "intime"))
+    return whole.with_columns(pl.coalesce(followed, "los_h").alias("followed_h")).drop("until")
 
 
 def table(layout: Layout, name: str, account: Account, keys: list[str], *typed: list[pl.Expr]) -> pl.DataFrame:

@@ -36,7 +36,10 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     settings = Settings(**chosen, device=options.device)  # type: ignore[arg-type]
     torch.set_num_threads(options.threads)
     cohort = load(path)
-    plan = Plan(choose_task(cohort, options.task), options.splits, options.test_share, options.labels, options.seed)
+    task, others = choose_task(cohort, options.task)
+    if others and options.task is None and not options.quiet:
+        print(f"task {task}, the cohort's first; --task chooses among {', '.join(others)} too", file=sys.stderr)
+    plan = Plan(task, options.splits, options.test_share, options.labels, options.seed)
     folder = options.out or Path("runs") / "train" / f"{path.stem}-{arms[0].name}"
     frozen = {
         "data": path.name,

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score
 
 from simlab import rng
 from simlab.cohort import Cohort
-from simlab.errors import DamagedFile, InvalidCohort, OutOfDomain
+from simlab.errors import DamagedFile, InvalidCohort, unknown
 from simlab.evaluation import intervals, splits
 from simlab.evaluation.auc import label_auc
 from simlab.models import present
@@ -174,16 +174,18 @@ def _clipped(interval: intervals.Interval, least: float = 0.0) -> intervals.Inte
     return replace(interval, low=max(interval.low, least), high=min(interval.high, 1.0))
 
 
-def choose_task(cohort: Cohort, name: str | None) -> str:
-    """The binary record-level task to learn: the one named, else the only one. Raises InvalidCohort, OutOfDomain."""
+def choose_task(cohort: Cohort, name: str | None) -> tuple[str, list[str]]:
+    """The binary record-level task to learn (the one named, else the cohort's first) and the others there are.
+
+    Raises InvalidCohort when the cohort has none, UnknownName for one that it does not have.
+    """
     found = [t.name for t in cohort.tasks.values() if t.kind == "binary" and t.level == "record"]
-    if name is not None and name not in found:
-        raise OutOfDomain(f"task {name!r} is no binary task of this cohort; it has: {', '.join(found) or 'none'}.")
     if not found:
         raise InvalidCohort("the cohort has no binary task with one label a record; simlab.train learns no other yet.")
-    if name is None and len(found) != 1:
-        raise InvalidCohort(f"the cohort has {len(found)} binary tasks ({', '.join(found)}); choose one with --task.")
-    return name or found[0]
+    if name is not None and name not in found:
+        raise unknown("task", name, found, "It must be binary, with one label a record.")
+    chosen = name or found[0]
+    return chosen, [task for task in found if task != chosen]
 
 
 def configured(arms: Sequence[Method], settings: pretrain.Settings) -> list[Method]:
