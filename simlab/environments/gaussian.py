@@ -233,6 +233,16 @@ def limits(spec: GaussianSpec) -> Any:
     return exact(spec)
 
 
+def limit(spec: GaussianSpec, domain: str, view: str) -> float:
+    """The Bayes limit (an AUC) of a view, "full", "image" or "clinical", in a domain. Raises UnknownName."""
+    from simlab.limits.oracles import view_oracle
+
+    if domain not in DOMAINS:
+        raise unknown("domain", domain, DOMAINS)
+    oracle = view_oracle(moments(spec, "source"), moments(spec, "external"), view)
+    return oracle.external if domain == "external" else oracle.internal
+
+
 def _draws(
     n: int, rng: np.random.Generator, groups: tuple[str, ...], widths: tuple[int, ...]
 ) -> dict[str, Float[np.ndarray, "n _"]]:

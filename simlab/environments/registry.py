@@ -21,7 +21,8 @@ class World:
     """A world with known answers: its knobs, and (in `module`) how it is sampled and what is best possible in it.
 
     `module` is a module's name, or any object, that has `sample_factors`, `observe`, `limits` and the tuple `DOMAINS`,
-    "source" first. The generator is always passed in; nothing is drawn from a global state.
+    "source" first, and where limits are known `limit(spec, domain, view)`. The generator is always passed in; nothing is
+    drawn from a global state.
     """
 
     name: str
@@ -49,6 +50,14 @@ class World:
     def limits(self, spec: Any) -> Any:
         """What is best possible in this world, or None where nobody knows."""
         return self._module().limits(spec)
+
+    def limit(self, spec: Any, domain: str, view: str) -> float | None:
+        """The Bayes limit (an AUC) in a domain of all that a view shows: "full", "image" or "clinical".
+
+        None for a world whose module has no `limit(spec, domain, view)`: nobody knows.
+        """
+        known = getattr(self._module(), "limit", None)
+        return None if known is None else known(spec, domain, view)
 
     def _module(self) -> Any:
         return import_module(self.module) if isinstance(self.module, str) else self.module

@@ -17,14 +17,14 @@ import torch
 
 from simlab import methods, rng
 from simlab.cohort import Cohort
+from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.errors import SimlabError
 from simlab.evaluation.auc import label_auc, rank, weighted_auc
 from simlab.evaluation.leak import excess
-from simlab.limits.gaussian import moments
-from simlab.limits.oracles import Oracle, view_oracle
 from simlab.methods import Method
 from simlab.models import present
+from simlab.models.present import Presentation
 from simlab.sweep.plan import Job, cell_spec
 from simlab.sweep.schema import Study
 from simlab.training import pretrain
@@ -61,13 +61,15 @@ def run_job(study: Study, job: Job) -> list[Row]:
     )
     arms = [methods.find(name) for name in study.arms]
     first = specs[job.cells[0]]
-    unlabelled = {seed: _views(study, first, "pretraining-data", first.n_unlab, seed)[0] for seed in job.seeds}
+    shown = {seed: _unlabelled(study, first, seed) for seed in job.seeds}
+    unlabelled = {seed: views for seed, (_, views) in shown.items()}
     encoders = _pretrain(study, arms, settings, unlabelled)
     rows: list[Row] = []
     for seed in job.seeds:
-        evaluation = _Evaluation(study, seed)
+        presentation = shown[seed][0]
+        evaluation = _Evaluation(study, seed, presentation)
         for cell, spec in specs.items():
-            labelled = _views(study, spec, "training-data", spec.n_lab, seed)
+            labelled = _views(study, presentation, spec, "training-data", spec.n_lab, seed)
             for arm in arms:
                 key = {"cell": cell, "seed": seed, "method": arm.name}
                 try:
@@ -104,10 +106,18 @@ def _failure(error: Exception) -> Row:
     }
 
 
-def _views(study: Study, spec: Any, stage: str, n: int, seed: int, domain: str = "source") -> tuple[Views, Cohort]:
+def _unlabelled(study: Study, spec: Any, seed: int) -> tuple[Presentation, Views]:
+    """The presentation that serves all cohorts of a seed, fitted on the unlabelled records, and how it shows them."""
+    inputs = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world).inputs(None)
+    presentation = present.fit(inputs)
+    return presentation, presentation(inputs)
+
+
+def _views(
+    study: Study, presentation: Presentation, spec: Any, stage: str, n: int, seed: int, domain: str = "source"
+) -> tuple[Views, Cohort]:
     cohort = sample_cohort(spec, stage, n, study.seed, seed, domain, world=study.world)
-    inputs = cohort.inputs(study.compare.task if cohort.tasks else None)
-    return present.fit(inputs)(inputs), cohort
+    return presentation(cohort.inputs(study.compare.task)), cohort
 
 
 def _labelled(study: Study, labelled: tuple[Views, Cohort]) -> Labelled:
@@ -142,10 +152,10 @@ def _pretrain(
 class _Evaluation:
     """Test cohorts of one seed, sampled once for each setting of the knobs that they depend on."""
 
-    def __init__(self, study: Study, seed: int) -> None:
-        self.study, self.seed = study, seed
+    def __init__(self, study: Study, seed: int, presentation: Presentation) -> None:
+        self.study, self.seed, self.presentation = study, seed, presentation
         self._cohorts: dict[tuple[Any, str], tuple[Views, Cohort]] = {}
-        self._limits: dict[Any, Oracle] = {}
+        self._limits: dict[Any, float | None] = {}
 
     def rows(self, spec: Any, arm: Method, fit: Fit) -> list[Row]:
         """Every metric of one fitted arm on the test cohort and, where the target differs, the external one."""
@@ -195,12 +205,14 @@ class _Evaluation:
         if key not in self._cohorts:
             if len(self._cohorts) >= 4:  # settings come in order; a few are enough, and memory stays flat
                 self._cohorts.pop(next(iter(self._cohorts)))
-            self._cohorts[key] = _views(self.study, spec, stage, self.study.train.n_test, self.seed, domain)
+            self._cohorts[key] = _views(
+                self.study, self.presentation, spec, stage, self.study.train.n_test, self.seed, domain
+            )
         return self._cohorts[key]
 
-    def _limit(self, spec: Any, domain: str, view: str) -> float:
-        """The Bayes limit of what the arm may see, in that cohort."""
-        key = (replace(spec, n_lab=2, map_seed=0), view)
+    def _limit(self, spec: Any, domain: str, view: str) -> float | None:
+        """The Bayes limit of what the arm may see, in that cohort (None where the world does not know it)."""
+        key = (replace(spec, n_lab=2, map_seed=0), domain, view)
         if key not in self._limits:
-            self._limits[key] = view_oracle(moments(spec, "source"), moments(spec, "external"), view)
-        return self._limits[key].external if domain == "external" else self._limits[key].internal
+            self._limits[key] = find_world(self.study.world).limit(key[0], domain, view)
+        return self._limits[key]

@@ -102,7 +102,8 @@ def _text(world: str, seeds: int, table: Sequence[dict[str, object]], first: str
     ]
     for line in table:
         gap = str(Interval(*line["difference"])) if line["difference"] else ""  # type: ignore[misc]
-        lines.append(f"{line['arm']:24s}{Interval(*line['auc'])!s:26s}{line['limit']:<10.3f}{gap}")  # type: ignore[misc]
+        limit = "unknown" if line["limit"] is None else f"{line['limit']:.3f}"
+        lines.append(f"{line['arm']:24s}{Interval(*line['auc'])!s:26s}{limit:<10s}{gap}")  # type: ignore[misc]
     return "\n".join(
         [*lines, "", "Intervals: 95 %, Student t over seeds.", f"Representation of {first}: {health or 'none'}."]
     )
