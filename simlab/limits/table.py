@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -24,11 +24,11 @@ def render(result: Mapping[str, Any], title: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def title(knobs: Mapping[str, Any], preset: str | None) -> str:
+def title(knobs: Mapping[str, Any], preset: str | None, what: str = "Best possible AUC") -> str:
     """One line that says which world this is: the preset and the knobs set, by symbol."""
     shown = ", ".join(f"{key} = {_plain(value)}" for key, value in knobs.items())
     base = f"preset {preset}" if preset else "default world"
-    return f"Best possible AUC, Gaussian-liability world: {base}{', ' + shown if shown else ''}"
+    return f"{what}, Gaussian-liability world: {base}{', ' + shown if shown else ''}"
 
 
 def _limits(result: Mapping[str, Any]) -> str:
@@ -92,6 +92,19 @@ def _readouts(result: Mapping[str, Any]) -> str:
                      f"{_number(entry['external'])}, source's rule outside {_number(entry['source_bayes_external'])}"
                      f"{error}")
     return "\n".join(lines)
+
+
+def severity(rows: Sequence[Mapping[str, Any]], title: str) -> str:
+    """Shifts by kind (rows of `simlab.limits.severity`) on every scale; what does not reach the level is said below."""
+    reached, not_reached = ([row for row in rows if ("reason" in row) == missing] for missing in (False, True))
+    cells = [("shift", ["knob at", "Jeffreys", "domain AUC", *(name for _, name in _COLUMNS)])]
+    for row in reached:
+        far = "infinite" if row["jeffreys"] is None else _number(row["jeffreys"])
+        lost = [_number(abs(row["transfer"][key]) if abs(row["transfer"][key]) < 5e-5 else row["transfer"][key])
+                for key, _ in _COLUMNS]
+        cells.append((row["kind"], [_plain(row["value"]), far, _number(row["domain_auc"]), *lost]))
+    foot = ["Last four columns: AUC lost outside by the best rule of the source because it is not that of the target"]
+    return "\n\n".join([title, _grid(cells), "\n".join([*foot, *(f"Note: {row['reason']}" for row in not_reached)])])
 
 
 def knobs() -> str:
