@@ -7,13 +7,15 @@ from dataclasses import asdict
 
 from simlab.environments.knobs import GaussianSpec
 from simlab.errors import OutOfDomain
-from simlab.limits import finite, readouts
+from simlab.limits import atoms, finite, readouts
 from simlab.limits.gaussian import Moments, moments
 from simlab.limits.oracles import VIEWS, Oracle, cross_modal_own, decompose, span_oracle, view_oracle
 from simlab.limits.subspace import Span, cca, cross_prediction, pca, pca_joint
 
 PLACES = ("internal", "external", "source_bayes_external")
 MOST_FEATURES = 4096  # dense linear algebra above this takes minutes and gigabytes
+ATOMS = {"redundancy": "pid_redundancy", "unique_image": "pid_unique_image", "unique_clinical": "pid_unique_clinical",
+         "synergy": "pid_synergy", "interaction": "interaction"}
 SPANS: dict[str, Callable[[Moments, int], Span]] = {
     "pca": pca, "pca_joint": pca_joint, "cross_prediction": cross_prediction}
 
@@ -49,7 +51,10 @@ def limits(spec: GaussianSpec, k: int | None = None, n_labelled: Sequence[int] =
         "prevalence_external": target.prevalence,
         "domain_auc": {view: readouts.domain_auc(source, target, view) for view in VIEWS},
         "jeffreys": {view: readouts.jeffreys(source, target, view) for view in VIEWS},
-        "mutual_information": readouts.informations(source),
+        "mutual_information": (information := readouts.informations(source)),
+        "atoms": {name: information[key] for name, key in ATOMS.items()},
+        "dependence": atoms.dependence(source),
+        "separation": atoms.separation(source),
         "k": k,
         "notes": _notes(spec, target),
         "spec": asdict(spec),

@@ -84,6 +84,7 @@ def _readouts(result: Mapping[str, Any]) -> str:
     lines.append("  information (nats): " + ", ".join(f"{label} {_number(info[key])}" for label, key in (
         ("between views", "views"), ("about the label: both", "label_full"), ("image", "label_image"),
         ("clinical", "label_clinical"))))
+    lines += _structure(result)
     for label, key in (("PCA of each view", "pca"), ("PCA of both views stacked", "pca_joint"),
                        ("cross-prediction", "cross_prediction")):
         entry = result[key]
@@ -92,6 +93,22 @@ def _readouts(result: Mapping[str, Any]) -> str:
                      f"{_number(entry['external'])}, source's rule outside {_number(entry['source_bayes_external'])}"
                      f"{error}")
     return "\n".join(lines)
+
+
+def _structure(result: Mapping[str, Any]) -> list[str]:
+    """Atoms of information, distances from conditional independence, separation ratios: one line each."""
+    atoms, far, ratio = result["atoms"], result["dependence"], result["separation"]
+    regimes = ", ".join(dict.fromkeys((ratio["regime_image"], ratio["regime_clinical"])))
+    return [
+        "  atoms about the liability (nats): " + ", ".join(
+            f"{name.replace('_', ' ')} {_number(atoms[name])}" for name in atoms),
+        f"  epsilon: conditional independence squared {_number(far['epsilon_ci_squared'])}, image "
+        f"{_number(far['epsilon_image'])}, clinical {_number(far['epsilon_clinical'])}",
+        "  separation of shared causes from nuisance: " + ", ".join(
+            f"{name} {_number(ratio[key]) if ratio[key] is not None else 'infinite'}" for name, key in (
+                ("alignment", "delta_ca"), ("prediction by the image", "delta_cp_image"),
+                ("by the record", "delta_cp_clinical"))) + f"; recovered by {regimes}",
+    ]
 
 
 def severity(rows: Sequence[Mapping[str, Any]], title: str) -> str:
