@@ -1,10 +1,11 @@
 """The Gaussian-liability world: its two-step sampler. Equations and knobs: docs/environments.md.
 
-    causes     c, u, v, g_I, g_C            (`sample_factors`)
-    liability  l = sqrt(h2) (sqrt(w_c) b'c + delta_u sqrt(w_u) b'u + delta_v sqrt(w_v) b'v) + noise, b = 1/sqrt(d)
+    causes     c, u, v, g_I, g_C, site e    (`sample_factors`)
+    liability  l = sqrt(h2) (sqrt(w_c) b'c + delta_u sqrt(w_u) b'u + delta_v sqrt(w_v) b'v + sqrt(w_x) u_1 v_1)
+                   + rho e + noise,  b = 1/sqrt(d)
     label      y = 1[l > t]
-    measured   z_I = [c + e; u + e; g_I; n],  z_C = [c_C + e; v + e; g_C; n]      (`measure`)
-    features   x_I = G_I(z_I),  x_C = G_C(z_C)                                    (`observe`)
+    measured   z_I = [c + e; u + e; g_I; n; a],  z_C = [c_C + e; v + e; g_C; n; a]      (`measure`)
+    features   x_I = G_I(A_I z_I),  x_C = G_C(A_C z_C), A: the target's acquisition     (`observe`)
 
 Random numbers: each group of variables has its own child of the generator that is passed in, filled record by record.
 So no knob but a dimension changes a standard normal draw, no group's size moves another group's draws, and the first n
@@ -17,20 +18,22 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.special import ndtr, ndtri
 
 from simlab.cohort import Cohort, Stream, Task
 from simlab.environments.knobs import GaussianSpec
 from simlab.environments.maps import ObservationMap, by_rows, observation_map
 from simlab.errors import unknown
-from simlab.limits.gaussian import moments, posterior, solve
+from simlab.limits.gaussian import acquired, moments, posterior, site_effects, solve
+from simlab.limits.joint import joint, reader
 
 DOMAINS = ("source", "external")
 TASK = Task(name="outcome", kind="binary", positive="the liability exceeds the threshold")
 
 # Children of the generator, in this order for ever: append only.
 _FACTOR_GROUPS = ("c", "u", "v", "c_own", "g_image", "g_own", "liability")
+_MORE_FACTOR_GROUPS = ("site", "shortcut")  # drawn only where a knob asks for them
 _MEASURE_GROUPS = ("image_c", "image_u", "image_noise", "clinical_c", "clinical_v", "clinical_noise")
 
 
@@ -46,6 +49,8 @@ class Factors:
     g_clinical: Float[np.ndarray, "n d_g"]
     liability: Float[np.ndarray, " n"]
     label: Bool[np.ndarray, " n"]
+    site: Int[np.ndarray, " n"]  # which hospital of the domain, from 0
+    shortcut: Float[np.ndarray, "n a"]  # a = 1 column where a view shows it, else none
 
     def __len__(self) -> int:
         return len(self.liability)
@@ -53,9 +58,12 @@ class Factors:
 
 @dataclass(frozen=True)
 class Liability:
-    """How the liability arises in one domain, before any reweighting of classes: l = m + sum_k a_k (s_k - mu) + noise.
+    """How the liability arises in one domain, before any reweighting of classes: l = sum_k a_k s_k + x u_1 v_1 + rho e
+    + noise.
 
-    s_k are the three causes along beta, N(mu, tau^2) each; `slopes` are the a_k of (c, u, v).
+    s_k are the three causes along beta turned by `angle`, their mean and standard deviation along beta itself mu and
+    tau; `slopes` are the a_k of (c, u, v). `mean` and `sd` are those of l where it is Gaussian; `share` is the true
+    prevalence where it is not (else None).
     """
 
     slopes: tuple[float, float, float]
@@ -64,19 +72,27 @@ class Liability:
     tau: float
     threshold: float
     target: float | None  # prevalence to reweight the classes to
+    angle: float = 0.0
+    product: float = 0.0
+    site: float = 0.0  # rho
+    site_mean: float = 0.0
+    share: float | None = None
 
     @property
     def mean(self) -> float:
-        return self.mu * sum(self.slopes)
+        return self.mu * sum(self.slopes) * float(np.cos(self.angle)) + self.site * self.site_mean
 
     @property
     def sd(self) -> float:
-        return float(np.sqrt(self.tau**2 * sum(a * a for a in self.slopes) + self.noise**2))
+        """Standard deviation at one site, without the product."""
+        squared = sum(a * a for a in self.slopes)
+        across = (1 - self.tau**2) * float(np.sin(self.angle)) ** 2 * squared
+        return float(np.sqrt(self.tau**2 * squared + across + self.noise**2))
 
     @property
     def prevalence(self) -> float:
         """P(y = 1) before reweighting."""
-        return float(ndtr((self.mean - self.threshold) / self.sd))
+        return float(ndtr((self.mean - self.threshold) / self.sd)) if self.share is None else self.share
 
 
 def liability(spec: GaussianSpec, domain: str) -> Liability:
@@ -84,76 +100,113 @@ def liability(spec: GaussianSpec, domain: str) -> Liability:
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
     here = domain == "external"
-    slopes = (
-        float(np.sqrt(spec.h2 * spec.w_c)),
-        float(np.sqrt(spec.h2 * spec.w_u)) * (spec.delta_u_e if here else 1.0),
-        float(np.sqrt(spec.h2 * spec.w_v)) * (spec.delta_v_e if here else 1.0),
-    )
+    slopes = spec.slopes(domain)
     # The noise refills Var(l) = 1 when slopes weaken; a shift of the causes (mu, tau) leaves it alone.
-    noise = float(np.sqrt(1 - sum(a * a for a in slopes)))
+    noise = float(np.sqrt(max(spec.noise_variance(domain), 0.0)))
     law = Liability(slopes, noise, spec.mu_e if here else 0.0, spec.tau_e if here else 1.0,
-                    threshold=-float(ndtri(spec.prevalence)), target=None)
+                    threshold=-float(ndtri(spec.prevalence)), target=None, angle=spec.theta_e if here else 0.0,
+                    product=float(np.sqrt(spec.h2 * spec.w_x)), site=spec.rho_s_e if here else spec.rho_s,
+                    site_mean=spec.mu_site_e if here else 0.0)
+    if not spec.gaussian_in(domain):
+        total = moments(spec, domain)
+        law = replace(law, threshold=total.threshold, share=total.prevalence_law)
     if not here or spec.prevalence_e is None:
         return law
     if spec.prevalence_kind == "threshold":
-        return replace(law, threshold=law.mean - law.sd * float(ndtri(spec.prevalence_e)))
+        moved = law.mean - law.sd * float(ndtri(spec.prevalence_e)) if law.share is None else law.threshold
+        return replace(law, threshold=moved)
     return replace(law, target=spec.prevalence_e)
 
 
 def sample_factors(n: int, spec: GaussianSpec, domain: str, rng: np.random.Generator) -> Factors:
     """The true latents of n records of one domain, "source" or "external". Raises UnknownName for another domain."""
     law = liability(spec, domain)
-    kappa, nu = (spec.kappa_e, spec.nu_e) if domain == "external" else (spec.kappa_s, spec.nu)
+    outside = domain == "external"
+    kappa, nu = (spec.kappa_e, spec.nu_e) if outside else (spec.kappa_s, spec.nu)
     draw = _draws(n, rng, _FACTOR_GROUPS, (spec.d_c, spec.d_u, spec.d_v, spec.d_c, spec.d_g, spec.d_g, 1))
-    causes = [draw["c"], draw["u"], draw["v"]]
+    effects, more = site_effects(spec, domain), {}
+    if len(effects) > 1 or spec.shortcut != "none":
+        more = _draws(n, rng, _MORE_FACTOR_GROUPS, (1, 1))
+    site = np.zeros(n, np.int64)
+    if len(effects) > 1:
+        site = np.minimum(ndtr(more["site"][:, 0].astype(np.float64)) * len(effects), len(effects) - 1).astype(np.int64)
+    noise = law.noise * draw["liability"][:, 0].astype(np.float64)
+    level, (c, u, v) = _levels([draw["c"], draw["u"], draw["v"]], law, noise, effects[site])
+    shortcut = np.zeros((n, 0), np.float32)
+    if spec.shortcut != "none":
+        shortcut = _blend(level.astype(np.float32)[:, None], more["shortcut"],
+                          spec.lambda_e if outside else spec.lambda_s)
+    return Factors(
+        c, u, v,
+        c_clinical=_blend(c, draw["c_own"], kappa),
+        g_image=_loaded(draw["g_image"], spec.omega_s, effects[site]),
+        g_clinical=_loaded(_blend(draw["g_image"], draw["g_own"], nu), spec.omega_s, effects[site]),
+        liability=level,
+        label=level > law.threshold,
+        site=site,
+        shortcut=shortcut,
+    )
+
+
+def _levels(causes: list[np.ndarray], law: Liability, level: np.ndarray, effect: np.ndarray) -> tuple[
+        np.ndarray, list[np.ndarray]]:
+    """Liabilities (n,) from the noise `level`, and the causes as the domain has them (moved, and reweighted)."""
     along = [_along(x) for x in causes]
     shifted = [law.tau * s + law.mu for s in along]
-    level = law.noise * draw["liability"][:, 0].astype(np.float64)
-    for slope, s in zip(law.slopes, shifted, strict=True):
-        level += slope * s
+    cosine, sine = float(np.cos(law.angle)), float(np.sin(law.angle))
+    across = [_across(x) for x in causes] if law.angle else []
+    for k, (slope, s) in enumerate(zip(law.slopes, shifted, strict=True)):
+        level += slope * (cosine * s + sine * across[k] if law.angle else s)
+    if law.site:
+        level += law.site * effect
     if law.target is not None:
         moved = _reweighted(level, law)
         # Given l, the causes are Gaussian with mean linear in l: moving l by d moves s_k by Cov(s_k, l)/Var(l) d.
         step = (moved - level) * law.tau**2 / law.sd**2
-        shifted = [s + a * step for a, s in zip(law.slopes, shifted, strict=True)]
+        shifted = [s + a * (cosine * step if law.angle else step) for a, s in zip(law.slopes, shifted, strict=True)]
+        if law.angle:
+            turned = (moved - level) / law.sd**2
+            causes = [_moved_across(x, a * sine * turned) for a, x in zip(law.slopes, causes, strict=True)]
         level = moved
-    if domain == "external":
+    if (law.mu, law.tau, law.target) != (0.0, 1.0, None):
         causes = [_moved(x, new - old) for x, new, old in zip(causes, shifted, along, strict=True)]
-    c, u, v = causes
-    return Factors(
-        c, u, v,
-        c_clinical=_blend(c, draw["c_own"], kappa),
-        g_image=draw["g_image"],
-        g_clinical=_blend(draw["g_image"], draw["g_own"], nu),
-        liability=level,
-        label=level > law.threshold,
-    )
+    if law.product:
+        level = level + law.product * causes[1][:, 0].astype(np.float64) * causes[2][:, 0]
+    return level, causes
 
 
 def measure(
-    factors: Factors, spec: GaussianSpec, rng: np.random.Generator
+    factors: Factors, spec: GaussianSpec, rng: np.random.Generator, domain: str = "source"
 ) -> tuple[Float[np.ndarray, "n p_i"], Float[np.ndarray, "n p_c"]]:
-    """Measured coordinates (z_I, z_C), float32, in the order causes shared, causes own, nuisance, noise.
+    """Measured coordinates (z_I, z_C), float32, in the order causes shared, causes own, nuisance, noise, shortcut.
 
-    Measurement noise of a factor of reliability rel has variance 1/rel - 1.
+    Measurement noise of a factor of reliability rel has variance 1/rel - 1. In the target its acquisition is applied.
     """
-    n = len(factors)
+    n, outside = len(factors), domain == "external"
     widths = (spec.d_c, spec.d_u, spec.d_ni, spec.d_c, spec.d_v, spec.d_nc)
     error = _draws(n, rng, _MEASURE_GROUPS, widths)
+    shared = spec.eta_e if outside else spec.eta_s
+    if shared:
+        error["clinical_c"] = _blend(error["image_c"], error["clinical_c"], shared)
 
     z_image = (
         factors.c + _noise_sd(spec.rel_ci) * error["image_c"],
         factors.u + _noise_sd(spec.rel_u) * error["image_u"],
         np.float32(spec.alpha_g) * factors.g_image,
         np.float32(spec.alpha_n) * error["image_noise"],
+        factors.shortcut[:, :spec.shows_shortcut("image")],
     )
     z_clinical = (
         factors.c_clinical + _noise_sd(spec.rel_cc) * error["clinical_c"],
         factors.v + _noise_sd(spec.rel_v) * error["clinical_v"],
         np.float32(spec.alpha_g) * factors.g_clinical,
         np.float32(spec.alpha_n) * error["clinical_noise"],
+        factors.shortcut[:, :spec.shows_shortcut("clinical")],
     )
-    return np.concatenate(z_image, axis=1), np.concatenate(z_clinical, axis=1)
+    z = np.concatenate([*z_image, *z_clinical], axis=1)
+    if outside and (spec.gain_e, spec.offset_e, spec.mix_e) != (1.0, 0.0, 0.0):
+        z = acquired(spec, z)
+    return z[:, :spec.p_image], z[:, spec.p_image:]
 
 
 def maps(spec: GaussianSpec) -> tuple[ObservationMap, ObservationMap]:
@@ -181,17 +234,21 @@ def observe(
     risk or liability. Raises UnknownName for a domain that does not exist.
     """
     law = liability(spec, domain)
-    z_image, z_clinical = measure(factors, spec, rng)
+    z_image, z_clinical = measure(factors, spec, rng, domain)
     g_image, g_clinical = maps(spec)
-    n = len(factors)
+    n, hospitals = len(factors), spec.n_sites_e if domain == "external" else spec.n_sites
     record = np.arange(first_record, first_record + n, dtype=np.int64)
-    latents = {k: v for k, v in vars(factors).items() if k not in ("liability", "label")}
+    latents = {k: v for k, v in vars(factors).items() if k not in ("liability", "label", "site", "shortcut")}
+    if labelled and spec.shortcut != "none":
+        latents["shortcut"] = factors.shortcut
     provenance: dict[str, object] = {"world": "gaussian", "domain": domain, "knobs": spec.stage("source")}
     answers: dict[str, object] = {}
     if labelled:
         latents["liability"] = factors.liability
         provenance["knobs"] = asdict(spec)
         provenance["risk_given"] = ["image", "clinical"]
+        if hospitals > 1:
+            provenance["risk_over"] = ["site"]  # marginalised
         provenance["prevalence"] = law.prevalence if law.target is None else law.target
         answers = {
             "tasks": {TASK.name: TASK},
@@ -203,7 +260,7 @@ def observe(
         length=np.ones(n, np.int64),
         record=record,
         subject=record.copy(),
-        site=np.full(n, domain),
+        site=np.full(n, domain) if hospitals == 1 else np.char.add(f"{domain}-", factors.site.astype(str)),
         factors=latents,
         provenance=provenance,
         **answers,
@@ -213,7 +270,12 @@ def observe(
 def risk(
     z_image: Float[np.ndarray, "n p_i"], z_clinical: Float[np.ndarray, "n p_c"], spec: GaussianSpec, domain: str
 ) -> Float[np.ndarray, " n"]:
-    """P(y = 1 | z_I, z_C) in a domain, float64."""
+    """P(y = 1 | z_I, z_C) in a domain, float64; the hospital, no input, is marginalised over."""
+    if not spec.gaussian_in(domain):
+        full = reader(joint(spec, domain))
+        z = np.concatenate([z_image, z_clinical], axis=1)
+        stats = by_rows(lambda block: full.stats(block.astype(np.float64)), z, np.empty((len(z), 4)))
+        return full.risk(stats)
     law = moments(spec, domain)
     # One number, the best linear score, says all that z says about l: the weights are solved for once, not per block.
     weights = solve(law.cov, law.cov_liability)
@@ -235,10 +297,13 @@ def limits(spec: GaussianSpec) -> Any:
 
 def limit(spec: GaussianSpec, domain: str, view: str) -> float:
     """The Bayes limit (an AUC) of a view, "full", "image" or "clinical", in a domain. Raises UnknownName."""
+    from simlab.limits.areas import view_limit
     from simlab.limits.oracles import view_oracle
 
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
+    if not spec.gaussian_in(domain):
+        return view_limit(joint(spec, domain), view)[0]
     oracle = view_oracle(moments(spec, "source"), moments(spec, "external"), view)
     return oracle.external if domain == "external" else oracle.internal
 
@@ -276,6 +341,26 @@ def _along(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
 def _moved(x: Float[np.ndarray, "n d"], by: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
     """x moved by `by` along beta."""
     return x + (by / np.sqrt(x.shape[1])).astype(np.float32)[:, None]
+
+
+def _across(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """x along (1, -1, 0, ..., 0)/sqrt(2), float64: the direction that beta is turned to."""
+    return (x[:, 0].astype(np.float64) - x[:, 1]) / np.sqrt(2)
+
+
+def _moved_across(x: Float[np.ndarray, "n d"], by: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+    """x moved by `by` along (1, -1, 0, ..., 0)/sqrt(2)."""
+    moved = x.copy()
+    moved[:, 0] += by / np.sqrt(2)
+    moved[:, 1] -= by / np.sqrt(2)
+    return moved
+
+
+def _loaded(g: Float[np.ndarray, "n d"], loading: float, effect: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+    """Nuisance with this loading on the site effect."""
+    if not loading:
+        return g
+    return np.float32(np.sqrt(1 - loading**2)) * g + (loading * effect).astype(np.float32)[:, None]
 
 
 def _blend(first: np.ndarray, own: np.ndarray, correlation: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from simlab.environments.knob import Choice, Interval, Knob
 _UNIT = Interval(0, 1)
 _RELIABILITY = Interval(0, 1, low_open=True)
 _SLOPE = Interval(-1, 1)
+_OPEN = Interval(-1, 1, low_open=True, high_open=True)
 
 GAUSSIAN_KNOBS: tuple[Knob, ...] = (
     # Dimensions
@@ -36,12 +37,23 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
          "reliability of the clinical-only causes"),
     Knob("coupling", "kappa_s", 1.0, Interval(-1, 1), (0, 1), "linear", "source",
          "how closely the clinical copy of the shared causes follows them: c_C = kappa c + sqrt(1-kappa^2) c'"),
-    Knob("nuisance_correlation", "nu", 0.0, Interval(-1, 1, low_open=True, high_open=True), (0, 0.99), "linear",
+    Knob("nuisance_correlation", "nu", 0.0, _OPEN, (0, 0.99), "linear",
          "source", "correlation of the nuisance between the views"),
     Knob("nuisance_amplitude", "alpha_g", 1.0, Interval(0, 1000, low_open=True), (0.1, 10), "log", "source",
          "standard deviation of the nuisance features as measured"),
     Knob("noise_amplitude", "alpha_n", 1.0, Interval(0, 1000, low_open=True), (0.1, 10), "log", "source",
          "standard deviation of the pure noise features as measured"),
+    # What a view shows besides its causes, and how hospitals differ inside
+    Knob("error_correlation", "eta_s", 0.0, _OPEN, (-0.9, 0.9), "linear", "source",
+         "correlation between the two views' measurement errors of the shared causes"),
+    Knob("shortcut", "shortcut", "none", Choice(("none", "image", "clinical", "both")), None, "choice", "source",
+         "which view shows the shortcut a = lambda l + sqrt(1-lambda^2) noise, one more feature, the same in both"),
+    Knob("shortcut_strength", "lambda_s", 0.0, _OPEN, (-0.9, 0.9), "linear", "source",
+         "lambda of the shortcut in the source; not 0 needs a shortcut"),
+    Knob("sites", "n_sites", 1, Interval(1, 1000, whole=True), (1, 20), "log", "source",
+         "hospitals in the source, equally large; their effects e are normal scores of mean 0 and variance 1"),
+    Knob("site_loading", "omega_s", 0.0, Interval(0, 1, high_open=True), (0, 0.95), "linear", "source",
+         "loading of every nuisance factor, in both views, on the site effect e (the rest keeps variance 1-omega^2)"),
     Knob("observation_map", "map", "linear", Choice(("identity", "linear", "mlp")), None, "choice", "source",
          "how measured coordinates become features: as they are, a random linear map, an invertible MLP"),
     Knob("condition_number", "condition", 1.0, Interval(1, 1000), (1, 1000), "log", "source",
@@ -61,6 +73,10 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
          "share that the image-only causes carry (default: half of what w_c leaves)"),
     Knob("weight_clinical", "w_v", None, _UNIT, (0, 1), "linear", "labels",
          "share that the clinical-only causes carry (default: half of what w_c leaves)"),
+    Knob("weight_synergy", "w_x", 0.0, _UNIT, (0, 1), "linear", "labels",
+         "share of the explained liability that the product u_1 v_1 carries"),
+    Knob("site_label_correlation", "rho_s", 0.0, Interval(-1, 1), (0, 0.5), "linear", "labels",
+         "correlation of the site effect e with the liability, taken from the liability's own noise"),
     Knob("n_labelled", "n_lab", 300, Interval(2, 10_000_000, whole=True), (20, 20_000), "log", "labels",
          "every label an arm sees, those for tuning included"),
     # The target hospital
@@ -72,7 +88,7 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
          "slope of the liability on v in the target, as a multiple of the source's; the noise refills Var(l) = 1"),
     Knob("slope_all_clinical_external", "delta_clin_e", None, _SLOPE, (-1, 1), "linear", "target",
          "shorthand: sets kappa_e and delta_v_e to this value"),
-    Knob("nuisance_correlation_external", "nu_e", None, Interval(-1, 1, low_open=True, high_open=True), (0, 0.99),
+    Knob("nuisance_correlation_external", "nu_e", None, _OPEN, (0, 0.99),
          "linear", "target", "nuisance correlation in the target (default: as in the source)"),
     Knob("prevalence_external", "prevalence_e", None, Interval(0, 1, low_open=True, high_open=True), (0.03, 0.5),
          "linear", "target", "prevalence in the target (default: what follows from the other knobs)"),
@@ -82,4 +98,24 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
          "shift of the mean of c, u and v along beta in the target; equations, noise and threshold stay"),
     Knob("scale_external", "tau_e", 1.0, Interval(0, 10, low_open=True), (0.5, 2), "log", "target",
          "standard deviation of c, u and v along beta in the target"),
+    Knob("slope_angle_external", "theta_e", 0.0, Interval(-3.2, 3.2), (0, 1.57), "linear", "target",
+         "angle (radians) by which the liability's direction beta is turned within c, u and v in the target"),
+    Knob("error_correlation_external", "eta_e", None, _OPEN, (-0.9, 0.9), "linear", "target",
+         "error correlation in the target, 'pure coupling shift' (default: as in the source)"),
+    Knob("shortcut_strength_external", "lambda_e", None, _OPEN, (-0.9, 0.9), "linear", "target",
+         "lambda of the shortcut in the target (default: as in the source)"),
+    Knob("sites_external", "n_sites_e", None, Interval(1, 1000, whole=True), (1, 20), "log", "target",
+         "hospitals in the target, with normal scores of their own as effects (default: as in the source)"),
+    Knob("site_mean_external", "mu_site_e", 0.0, Interval(-5, 5), (-2, 2), "linear", "target",
+         "mean of the target's site effects; not 0 needs omega_s or rho_s_e"),
+    Knob("site_label_correlation_external", "rho_s_e", None, Interval(-1, 1), (0, 0.5), "linear", "target",
+         "slope of the liability on the site effect in the target (default: as in the source)"),
+    Knob("acquisition_view", "acquired", "image", Choice(("image", "clinical", "both")), None, "choice", "target",
+         "which view's acquisition differs in the target, by gain_e, offset_e and mix_e"),
+    Knob("gain_external", "gain_e", 1.0, Interval(0, 1000, low_open=True), (0.1, 10), "log", "target",
+         "factor on that view's measured coordinates in the target"),
+    Knob("offset_external", "offset_e", 0.0, Interval(-1000, 1000), (-3, 3), "linear", "target",
+         "added to that view's measured coordinates in the target"),
+    Knob("mixing_external", "mix_e", 0.0, Interval(-1.6, 1.6), (0, 1.57), "linear", "target",
+         "angle (radians) by which that view's coordinates j and j + p//2 are turned into each other in the target"),
 )

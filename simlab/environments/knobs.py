@@ -7,14 +7,22 @@ symbols, so that code reads like the equations of docs/environments.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
 from simlab.environments.gaussian_knobs import GAUSSIAN_KNOBS
 from simlab.environments.knob import Choice, Interval, Knob, check, label, parse
+from simlab.environments.rules import check_together
 from simlab.errors import OutOfDomain, unknown
 
 __all__ = ["GAUSSIAN_KNOBS", "Choice", "GaussianSpec", "Interval", "Knob", "check", "find", "parse", "spec"]
+
+# What shapes the liability, but for its threshold.
+LIABILITY_KNOBS = {"h2", "w_c", "w_u", "w_v", "w_x", "rho_s"}
+# Target knobs whose default is the source's value.
+_AS_SOURCE = {"kappa_e": "kappa_s", "nu_e": "nu", "eta_e": "eta_s", "lambda_e": "lambda_s", "n_sites_e": "n_sites",
+              "rho_s_e": "rho_s"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,11 @@ class GaussianSpec:
     nu: float
     alpha_g: float
     alpha_n: float
+    eta_s: float
+    shortcut: str
+    lambda_s: float
+    n_sites: int
+    omega_s: float
     map: str
     condition: float
     map_seed: int | None
@@ -49,6 +62,8 @@ class GaussianSpec:
     w_c: float
     w_u: float
     w_v: float
+    w_x: float
+    rho_s: float
     n_lab: int
     kappa_e: float
     delta_u_e: float
@@ -58,25 +73,67 @@ class GaussianSpec:
     prevalence_kind: str
     mu_e: float
     tau_e: float
+    theta_e: float
+    eta_e: float
+    lambda_e: float
+    n_sites_e: int
+    mu_site_e: float
+    rho_s_e: float
+    acquired: str
+    gain_e: float
+    offset_e: float
+    mix_e: float
 
     @property
     def p_image(self) -> int:
-        """Features of the image view: c, u, g, noise."""
-        return self.d_c + self.d_u + self.d_g + self.d_ni
+        """Features of the image view: c, u, g, noise, and the shortcut where it shows one."""
+        return self.d_c + self.d_u + self.d_g + self.d_ni + self.shows_shortcut("image")
 
     @property
     def p_clinical(self) -> int:
-        """Features of the clinical view: c, v, g, noise."""
-        return self.d_c + self.d_v + self.d_g + self.d_nc
+        """Features of the clinical view: c, v, g, noise, and the shortcut where it shows one."""
+        return self.d_c + self.d_v + self.d_g + self.d_nc + self.shows_shortcut("clinical")
+
+    def shows_shortcut(self, view: str) -> int:
+        """1 where a view ("image" or "clinical") shows the shortcut, else 0."""
+        return int(self.shortcut in (view, "both"))
+
+    def slopes(self, domain: str) -> tuple[float, float, float]:
+        """Slopes of the liability on b'c, b'u and b'v in the "source" or the "external" domain."""
+        du, dv = (self.delta_u_e, self.delta_v_e) if domain == "external" else (1.0, 1.0)
+        return (math.sqrt(self.h2 * self.w_c), math.sqrt(self.h2 * self.w_u) * du, math.sqrt(self.h2 * self.w_v) * dv)
+
+    def noise_variance(self, domain: str) -> float:
+        """Variance of the liability's own noise, which refills Var(l) = 1; negative where nothing is left to refill."""
+        taken = sum(a * a for a in self.slopes(domain))
+        site = self.rho_s_e if domain == "external" else self.rho_s
+        return 1 - taken - self.h2 * self.w_x - site**2
+
+    def gaussian_in(self, domain: str) -> bool:
+        """Whether (z, l) is jointly Gaussian in the "source" or the "external" domain."""
+        sites, rho = (self.n_sites_e, self.rho_s_e) if domain == "external" else (self.n_sites, self.rho_s)
+        return self.w_x == 0 and not (sites > 1 and (self.omega_s > 0 or rho != 0))
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether it is in both, so that every limit has its closed form."""
+        return self.gaussian_in("source") and self.gaussian_in("external")
 
     def without_shift(self) -> GaussianSpec:
         """The same world with a target hospital like the source: what source cohorts depend on."""
         return replace(self, kappa_e=self.kappa_s, delta_u_e=1.0, delta_v_e=1.0, nu_e=self.nu, prevalence_e=None,
-                       prevalence_kind="reweight", mu_e=0.0, tau_e=1.0)
+                       prevalence_kind="reweight", mu_e=0.0, tau_e=1.0, theta_e=0.0, eta_e=self.eta_s,
+                       lambda_e=self.lambda_s, n_sites_e=self.n_sites, mu_site_e=0.0, rho_s_e=self.rho_s,
+                       acquired="image", gain_e=1.0, offset_e=0.0, mix_e=0.0)
 
     def stage(self, stage: str) -> dict[str, float | int | str | None]:
-        """The fields that belong to one stage ("source", "labels" or "target"), by symbol."""
+        """The fields that belong to one stage ("source", "labels" or "target"), by symbol.
+
+        A shortcut carries the liability into the source's features: the knobs that shape it then belong to both stages.
+        """
         names = {k.symbol for k in GAUSSIAN_KNOBS if k.stage == stage}
+        if stage == "source" and self.shortcut != "none":
+            names |= LIABILITY_KNOBS
         return {key: value for key, value in asdict(self).items() if key in names}
 
 
@@ -105,11 +162,10 @@ def spec(values: Mapping[str, object] | None = None, /, **knobs: object) -> Gaus
     full: dict[str, object] = {k.symbol: given.get(k.symbol, k.default) for k in GAUSSIAN_KNOBS}
     full.pop("delta_clin_e")
     full.update(zip(("w_c", "w_u", "w_v"), _weights(given), strict=True))
-    if full["kappa_e"] is None:
-        full["kappa_e"] = full["kappa_s"]
-    if full["nu_e"] is None:
-        full["nu_e"] = full["nu"]
-    return GaussianSpec(**full)  # type: ignore[arg-type]
+    full.update({symbol: full[source] for symbol, source in _AS_SOURCE.items() if full[symbol] is None})
+    resolved = GaussianSpec(**full)  # type: ignore[arg-type]
+    check_together(resolved)
+    return resolved
 
 
 def _clinical_shorthand(given: dict[str, float | int | str]) -> None:
@@ -124,15 +180,15 @@ def _clinical_shorthand(given: dict[str, float | int | str]) -> None:
 
 
 def _weights(given: Mapping[str, float | int | str]) -> tuple[float, float, float]:
-    """(w_c, w_u, w_v): what is not given shares equally what the given ones leave."""
-    symbols = ("w_c", "w_u", "w_v")
+    """(w_c, w_u, w_v): what is not given shares equally what the given ones (w_x among them) leave."""
+    symbols, synergy = ("w_c", "w_u", "w_v"), float(given.get("w_x", 0.0))
     known = {s: float(given[s]) for s in symbols if s in given}
     if "w_c" not in known and len(known) < 2:
-        known["w_c"] = 1 / 3 if not known else (1 - sum(known.values())) / 2
-    rest, missing = 1 - sum(known.values()), [s for s in symbols if s not in known]
+        known["w_c"] = (1 - synergy) / 3 if not known else (1 - synergy - sum(known.values())) / 2
+    rest, missing = 1 - synergy - sum(known.values()), [s for s in symbols if s not in known]
     if rest < -1e-9 or (not missing and abs(rest) > 1e-9):
-        shown = " + ".join(f"{s} {v:g}" for s, v in known.items())
-        raise OutOfDomain(f"the weights w_c, w_u, w_v must sum to one: {shown} = {1 - rest:g}.")
+        shown = " + ".join(f"{s} {v:g}" for s, v in {**known, **({"w_x": synergy} if synergy else {})}.items())
+        raise OutOfDomain(f"the weights w_c, w_u, w_v, w_x must sum to one: {shown} = {1 - rest:g}.")
     share = max(rest, 0.0) / max(len(missing), 1)
     return tuple(known.get(s, share) for s in symbols)  # type: ignore[return-value]
 

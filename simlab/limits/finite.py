@@ -52,22 +52,23 @@ class Crossing:
     reading: str
 
 
-def least_squares_correlation(share: Numbers, p: int, n: Numbers, prevalence: float) -> Numbers:
+def least_squares_correlation(share: Numbers, p: Numbers, n: Numbers, prevalence: Numbers) -> Numbers:
     """r_n between an OLS/LDA score on p features (n labels) and the liability; NaN where n <= p + 1.
 
     3.1g: r_n^2 = R^2 R_o^2 / (R_o^2 + p (1 - R_o^2)/(n - p - 1)), R_o^2 = R^2 phi(t)^2/(K (1 - K)) the share of the
     0/1 label's variance that the best linear score explains; `share` is R^2.
     """
-    share, n = np.broadcast_arrays(np.asarray(share, float), np.asarray(n, float))
+    share, p, n, prevalence = np.broadcast_arrays(*(np.asarray(x, float) for x in (share, p, n, prevalence)))
     observed = share * density(prevalence) ** 2 / (prevalence * (1 - prevalence))
     free = np.where(n > p + 1, n - p - 1, np.nan)
     below = observed + p * (1 - observed) / free
     return np.sqrt(share * np.divide(observed, below, out=np.zeros_like(below), where=below != 0))
 
 
-def density(prevalence: float) -> float:
+def density(prevalence: Numbers) -> Numbers:
     """phi(t), the standard normal density at the threshold t = Phi^-1(1 - K)."""
-    return float(np.exp(-(ndtri(prevalence) ** 2) / 2) / np.sqrt(2 * np.pi))
+    value = np.exp(-(ndtri(prevalence) ** 2) / 2) / np.sqrt(2 * np.pi)
+    return float(value) if np.ndim(value) == 0 else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +141,9 @@ def _sums(values: Float[np.ndarray, " c"], vectors: Float[np.ndarray, "c c"], m:
 
 
 def methods(spec: GaussianSpec, law: Moments, k: int) -> dict[str, Method | None]:
-    """The four predictions for a source law; None for those that do not hold under the spec's map."""
+    """The four predictions for a source law; None for those that do not hold there."""
+    if undefined_reason(spec):
+        return {"supervised": None, "supervised_tuned": None, "cross_modal": None, "cross_modal_finetuned": None}
     span = cca(law, k)
     tuned = untuned_reason(spec) is None
     return {
@@ -151,8 +154,18 @@ def methods(spec: GaussianSpec, law: Moments, k: int) -> dict[str, Method | None
     }
 
 
+def undefined_reason(spec: GaussianSpec) -> str | None:
+    """Why none of the predictions holds in this spec's source hospital; None where they do."""
+    if spec.gaussian_in("source"):
+        return None
+    what = "a product of causes" if spec.w_x > 0 else "a mixture of hospitals"
+    return f"they are for a Gaussian law of features and liability, and {what} is none"
+
+
 def untuned_reason(spec: GaussianSpec) -> str | None:
-    """Why the two tuned predictions do not hold under this spec's map; None where they do."""
+    """Why the two tuned predictions do not hold in this spec's source hospital or under its map; None where they do."""
+    if undefined_reason(spec):
+        return undefined_reason(spec)
     if spec.map == "mlp":
         return "the map is an MLP: a penalty acts on features that are not a rotation of the measured coordinates"
     if spec.map == "linear" and spec.condition > 1:
