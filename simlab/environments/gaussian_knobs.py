@@ -54,6 +54,8 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
          "hospitals in the source, equally large; their effects e are normal scores of mean 0 and variance 1"),
     Knob("site_loading", "omega_s", 0.0, Interval(0, 1, high_open=True), (0, 0.95), "linear", "source",
          "loading of every nuisance factor, in both views, on the site effect e (the rest keeps variance 1-omega^2)"),
+    Knob("latent_shape", "alpha_lat", 2.0, Interval(0.5, 64), (0.5, 16), "log", "source",
+         "shape of the causes' law, density exp(-|x/s|^alpha) of variance 1 (2: normal, 1: Laplace, large: uniform)"),
     Knob("observation_map", "map", "linear", Choice(("identity", "linear", "mlp")), None, "choice", "source",
          "how measured coordinates become features: as they are, a random linear map, an invertible MLP"),
     Knob("condition_number", "condition", 1.0, Interval(1, 1000), (1, 1000), "log", "source",
@@ -62,6 +64,8 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
          "which random map (default: drawn afresh for each seed)"),
     Knob("n_unlabelled", "n_unlab", 20_000, Interval(2, 10_000_000, whole=True), (500, 500_000), "log", "source",
          "unlabelled records for pretraining"),
+    Knob("pair_mismatch", "pi_mis", 0.0, _UNIT, (0, 0.5), "linear", "source",
+         "share of the unlabelled records whose clinical record is another patient's (pretraining alone)"),
     # The label
     Knob("signal_fraction", "h2", 0.7, Interval(0, 1, high_open=True), (0.1, 0.95), "linear", "labels",
          "share of the liability's variance that the causes explain"),
@@ -79,6 +83,8 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
          "correlation of the site effect e with the liability, taken from the liability's own noise"),
     Knob("n_labelled", "n_lab", 300, Interval(2, 10_000_000, whole=True), (20, 20_000), "log", "labels",
          "every label an arm sees, those for tuning included"),
+    Knob("label_noise", "flip", 0.0, Interval(0, 0.5, high_open=True), (0, 0.3), "linear", "labels",
+         "share of training labels that are flipped at random (training alone; validation and test labels are true)"),
     # The target hospital
     Knob("coupling_external", "kappa_e", None, Interval(-1, 1), (-1, 1), "linear", "target",
          "coupling in the target hospital, 'proxy decoupling' (default: as in the source)"),

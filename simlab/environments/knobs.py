@@ -53,10 +53,12 @@ class GaussianSpec:
     lambda_s: float
     n_sites: int
     omega_s: float
+    alpha_lat: float
     map: str
     condition: float
     map_seed: int | None
     n_unlab: int
+    pi_mis: float
     h2: float
     prevalence: float
     w_c: float
@@ -65,6 +67,7 @@ class GaussianSpec:
     w_x: float
     rho_s: float
     n_lab: int
+    flip: float
     kappa_e: float
     delta_u_e: float
     delta_v_e: float
@@ -109,10 +112,15 @@ class GaussianSpec:
         site = self.rho_s_e if domain == "external" else self.rho_s
         return 1 - taken - self.h2 * self.w_x - site**2
 
+    @property
+    def acquires(self) -> bool:
+        """Whether the target's acquisition differs from the source's."""
+        return (self.gain_e, self.offset_e, self.mix_e) != (1.0, 0.0, 0.0)
+
     def gaussian_in(self, domain: str) -> bool:
         """Whether (z, l) is jointly Gaussian in the "source" or the "external" domain."""
         sites, rho = (self.n_sites_e, self.rho_s_e) if domain == "external" else (self.n_sites, self.rho_s)
-        return self.w_x == 0 and not (sites > 1 and (self.omega_s > 0 or rho != 0))
+        return self.w_x == 0 and self.alpha_lat == 2 and not (sites > 1 and (self.omega_s > 0 or rho != 0))
 
     @property
     def gaussian(self) -> bool:

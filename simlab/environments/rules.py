@@ -9,7 +9,7 @@ from simlab.errors import OutOfDomain
 
 def check_together(s: Any) -> None:
     """Refuse a specification whose knobs cannot hold together. Raises OutOfDomain, which states the condition."""
-    for broken, condition in (*_shortcut(s), *_sites(s), *_slopes(s), *_reweighting(s)):
+    for broken, condition in (*_shortcut(s), *_sites(s), *_slopes(s), *_reweighting(s), *_latent(s)):
         if broken:
             raise OutOfDomain(condition)
 
@@ -52,3 +52,17 @@ def _reweighting(s: Any) -> list[tuple[bool, str]]:
     return [(resampled and (s.w_x > 0 or mixed),
              f"prevalence_kind = reweight resamples the classes of a Gaussian liability, and with {why} it is not "
              "Gaussian; take prevalence_kind = threshold.")]
+
+
+def _latent(s: Any) -> list[tuple[bool, str]]:
+    """The exact risk for causes that are not normal takes their coordinates one by one (docs/theory.md, 11)."""
+    other = s.alpha_lat != 2
+    sites = (s.n_sites > 1 or s.n_sites_e > 1 or s.mu_site_e != 0) and (s.omega_s > 0 or s.rho_s != 0 or s.rho_s_e != 0)
+    exact = max(s.rel_ci, s.rel_cc, s.rel_u, s.rel_v) == 1
+    resampled = s.prevalence_e is not None and s.prevalence_kind == "reweight"
+    return [(other and broken, f"alpha_lat = {s.alpha_lat:g} (causes not normal) has an exact risk only {need}.")
+            for broken, need in (
+                (s.w_x > 0, "with w_x = 0"), (s.shortcut != "none", "with shortcut = none"),
+                (sites, "without omega_s, rho_s and rho_s_e"), (exact, "with measurement error: reliabilities below 1"),
+                (s.tau_e != 1, "with tau_e = 1, which leaves their coordinates independent"),
+                (resampled, "without resampled classes: prevalence_kind = threshold"))]

@@ -80,13 +80,16 @@ def turned(d: int, angle: float) -> Float[np.ndarray, " d"]:
 def moments(spec: GaussianSpec, domain: str = "source") -> Moments:
     """The mean and covariance of (z, l) in the "source" or the "external" domain (docs/theory.md, 2), prevalences true.
 
-    The whole law where `spec.gaussian_in(domain)`; elsewhere `simlab.limits.joint` has the rest. External: causes c,
+    The whole law where `spec.gaussian_in(domain)`; elsewhere `joint` and `latent` have the rest. External: causes c,
     u, v have mean mu_e beta and variance tau_e^2 along beta; coupling kappa_e; slopes on u and v scaled by delta_u_e
     and delta_v_e, beta turned by theta_e, the liability's own noise refilling Var(l) = 1 for causes of unit variance;
     nuisance correlation nu_e, error correlation eta_e, shortcut lambda_e, sites and acquisition of their own. The
     threshold stays Phi^-1(1 - K_source) unless `prevalence_kind` is "threshold". Raises UnknownName for another domain.
     """
     law = within(spec, domain)
+    if spec.alpha_lat != 2:
+        from simlab.limits.latent import total
+        return total(spec, domain)
     if not spec.gaussian_in(domain):
         from simlab.limits.joint import joint
         return joint(spec, domain).total
@@ -113,7 +116,7 @@ def within(spec: GaussianSpec, domain: str = "source") -> Moments:
         mean = mean + spec.mu_site_e * site_direction(spec, domain)
     if spec.shortcut != "none":
         _show_shortcut(at, spec.lambda_e if outside else spec.lambda_s, mean, cov, covl, mean_l, var_l)
-    if outside and (spec.gain_e, spec.offset_e, spec.mix_e) != (1.0, 0.0, 0.0):
+    if outside and spec.acquires:
         mean, cov, covl = acquired(spec, mean), acquired(spec, acquired(spec, cov, 0).T, 0).T, acquired(spec, covl, 0)
     threshold = float(ndtri(1 - spec.prevalence))
     law = spec.prevalence if (mean_l, var_l) == (0.0, 1.0) else float(ndtr((mean_l - threshold) / np.sqrt(var_l)))
@@ -159,6 +162,19 @@ def acquired(spec: GaussianSpec, z: Float[np.ndarray, "..."], offset: float | No
         new = np.concatenate([turn * one - across * two, across * one + turn * two, rest], axis=-1)
         out[..., at[view]] = z.dtype.type(spec.gain_e) * new + z.dtype.type(
             spec.offset_e if offset is None else offset)
+    return out
+
+
+def released(spec: GaussianSpec, z: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n p"]:
+    """Measured coordinates, float64, of those that the target's acquisition shows: the inverse of `acquired`."""
+    at, out = blocks(spec), z.astype(np.float64)
+    for view in ("image", "clinical") if spec.acquired == "both" else (spec.acquired,):
+        part = (out[:, at[view]] - spec.offset_e) / spec.gain_e
+        half = part.shape[-1] // 2
+        one, two = part[:, :half].copy(), part[:, half:2 * half].copy()
+        part[:, :half] = np.cos(spec.mix_e) * one + np.sin(spec.mix_e) * two
+        part[:, half:2 * half] = np.cos(spec.mix_e) * two - np.sin(spec.mix_e) * one
+        out[:, at[view]] = part
     return out
 
 

@@ -41,7 +41,7 @@ def _limits(result: Mapping[str, Any]) -> str:
         rows.append((label, [_number(result["decomposition"][key][term], signed=True) for key, _ in _COLUMNS]))
     lines = [_grid(rows)]
     low, high = result["cross_modal_range"]["internal"]
-    if high - low > 1e-9:
+    if low is not None and high - low > 1e-9:
         error = result["standard_error"]
         lines.append(f"cross-modal keeps {_count(result['k'], 'pair')}, some among tied ones: mean over all choices; "
                      f"inside {low:.4f} to {high:.4f}" + (f"; standard error {error:.1g}" if error else ""))

@@ -20,7 +20,7 @@ OTHERS = {
     "h2": 0.2, "prevalence": 0.11, "w_c": 0.9, "w_u": 0.1, "w_v": 0.05, "n_lab": 70, "kappa_e": 0.2, "delta_u_e": -0.5,
     "delta_v_e": 0.1, "delta_clin_e": 0.3, "nu_e": 0.4, "prevalence_e": 0.05, "prevalence_kind": "threshold",
     "mu_e": 1.0, "tau_e": 2.0, "w_x": 0.3, "rho_s": 0.2, "theta_e": 0.5, "eta_e": 0.4, "lambda_e": 0.3, "n_sites_e": 3,
-    "mu_site_e": 0.7, "rho_s_e": 0.3, "acquired": "both", "gain_e": 2.0, "offset_e": 1.0, "mix_e": 0.5,
+    "mu_site_e": 0.7, "rho_s_e": 0.3, "acquired": "both", "gain_e": 2.0, "offset_e": 1.0, "mix_e": 0.5, "flip": 0.2,
 }
 
 

@@ -10,6 +10,8 @@ from simlab.environments import gaussian
 from simlab.environments.knobs import GaussianSpec
 from simlab.limits.gaussian import moments, posterior, view_index
 from simlab.limits.joint import joint, reader
+from simlab.limits.latent import latent
+from simlab.limits.latent_areas import SHOWN
 from simlab.limits.report import limits
 
 FAR = 4.75  # a normal deviation that 500 comparisons exceed with probability 1e-3; seeds are fixed
@@ -25,6 +27,8 @@ def draw(s: GaussianSpec, domain: str, n: int, seed: int = 1) -> tuple[gaussian.
 
 def risk_of(s: GaussianSpec, domain: str, z: np.ndarray, view: str) -> np.ndarray:
     """The exact risk given what a view shows."""
+    if s.alpha_lat != 2:
+        return latent(s, domain, SHOWN[view]).risk(z)
     if s.gaussian:
         return posterior(moments(s, domain), z, view)
     read = reader(joint(s, domain), view_index(moments(s, domain), view))
