@@ -44,7 +44,8 @@ class Kind:
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (
     *(Kind(symbol, symbol) for symbol in (
-        "kappa_e", "delta_u_e", "delta_v_e", "delta_clin_e", "nu_e", "mu_e", "tau_e")),
+        "kappa_e", "delta_u_e", "delta_v_e", "delta_clin_e", "theta_e", "eta_e", "nu_e", "mu_e", "tau_e", "lambda_e",
+        "gain_e", "offset_e", "mix_e")),
     Kind("prevalence_e", "prevalence_e", (("prevalence_kind", "threshold"),)),
     Kind("prevalence_e_reweight", "prevalence_e", (("prevalence_kind", "reweight"),)),
 )}
@@ -76,8 +77,10 @@ class Match:
 def severity(world: GaussianSpec) -> Severity:
     """How severe the shift of a world's target is, whatever its knobs are; cross_modal at k = d_c.
 
-    Exact up to the quadratures of `domain_auc` (1e-6) and, at ties of canonical correlations, of the Haar mean.
+    Exact up to the quadratures of `domain_auc` (1e-6) and, at ties of canonical correlations, of the Haar mean. Raises
+    OutOfDomain for a world that is not Gaussian.
     """
+    _check_gaussian(world)
     source, target = moments(world, "source"), moments(world, "external")
     oracles = {name: _oracle(source, target, name, world.d_c) for name in FEATURES}
     return Severity(
@@ -116,6 +119,7 @@ def match(kind: str, level: float, world: GaussianSpec, scale: str = "transfer",
     gets there with the smaller share of its way (None). Raises OutOfDomain where no move reaches the level, with the
     largest that is reached, and for a level outside its scale; UnknownName for a kind or scale that does not exist.
     """
+    _check_gaussian(world)
     check_level(level, scale)
     if toward not in (None, "low", "high"):
         raise unknown("end of a knob's range", str(toward), ("low", "high"))
@@ -164,19 +168,21 @@ def paths(kind: str, world: GaussianSpec) -> dict[str, Callable[[float], float]]
 
 def compare(world: GaussianSpec) -> list[dict[str, object]]:
     """Every kind at the ends of its sweep range: kind, value and the fields of `Severity` (plain numbers, for JSON)."""
+    _check_gaussian(world)
     rows: list[dict[str, object]] = []
     for kind in KINDS:
         try:
-            ways = paths(kind, world)
+            ends = [(way(1.0), shifted(kind, way(1.0), world)) for way in paths(kind, world).values()]
         except OutOfDomain as refused:
-            rows.append({"kind": kind, "value": None, "reason": str(refused)})
+            rows.append({"kind": kind, "value": None, "reason": f"{kind} does not apply: {refused}"})
             continue
-        rows += [_row(Match(kind, way(1.0), severity(shifted(kind, way(1.0), world)))) for way in ways.values()]
+        rows += [_row(Match(kind, value, severity(moved))) for value, moved in ends]
     return rows
 
 
 def match_all(level: float, world: GaussianSpec, scale: str = "transfer") -> list[dict[str, object]]:
     """Every kind where it reaches the level, as `compare`; `value` None and a `reason` where it does not."""
+    _check_gaussian(world)
     check_level(level, scale)
     rows: list[dict[str, object]] = []
     for kind in KINDS:
@@ -194,6 +200,12 @@ def check_level(level: float, scale: str) -> None:
     low, high = SCALES[scale][0] + CLOSE, SCALES[scale][1]
     if not low <= level < high:
         raise OutOfDomain(f"a severity of {scale} = {level:g} is outside its domain: [{low:g}, {high:g}).")
+
+
+def _check_gaussian(world: GaussianSpec) -> None:
+    if not world.gaussian:
+        raise OutOfDomain("severity is measured in worlds whose features and liability are jointly Gaussian: take "
+                          "w_x = 0, alpha_lat = 2 and one hospital on either side.")
 
 
 def _kind(name: str) -> Kind:

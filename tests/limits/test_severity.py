@@ -18,6 +18,7 @@ from simlab.limits.gaussian import moments, posterior
 from simlab.limits.liability import auc
 from simlab.limits.severity import KINDS, compare, match, match_all, no_shift, paths, shifted
 
+SMALL = ["--set", "d_ni=2", "--set", "d_nc=2"]
 WORLD = {"w_c": 0.6, "w_u": 0.3, "w_v": 0.1, "rel_ci": 0.4, "rel_cc": 0.9}
 
 
@@ -143,8 +144,25 @@ def test_other_refusals():
         match("kappa_e", 1.0, spec(rel_ci=1.0, rel_cc=1.0), "jeffreys")
 
 
+def test_every_other_kind_moves_on_its_own_terms():
+    """A turned slope keeps the records, an offset changes no ranking, a gain one view's; a shortcut needs its view."""
+    turned = severity.severity(shifted("theta_e", np.pi / 2, spec(w_c=0.6)))
+    assert turned.jeffreys == pytest.approx(0, abs=1e-9) and turned.transfer["full"] == pytest.approx(
+        limits(spec(w_c=0.6))["internal"]["full"] - 0.5, abs=1e-9)
+    moved = severity.severity(shifted("offset_e", 1.0, spec(w_c=0.6)))
+    assert moved.domain_auc > 0.9 and max(map(abs, moved.transfer.values())) < 1e-12
+    louder = severity.severity(shifted("gain_e", 3.0, spec(w_c=0.6)))
+    assert louder.transfer["full"] > 0.01 > abs(louder.transfer["image"]) < 1e-12
+    with pytest.raises(OutOfDomain, match="needs a view"):
+        match("lambda_e", 0.05, spec(w_c=0.6))
+    shown = spec(w_c=0.6, shortcut="image", lambda_s=0.5)
+    assert match("lambda_e", 0.05, shown).value < 0.5
+    with pytest.raises(OutOfDomain, match="jointly Gaussian"):
+        compare(spec(w_x=0.2))
+
+
 def test_tables_hold_every_kind():
-    world = from_preset("li2025-shared", kappa_e=0.2)
+    world = from_preset("li2025-shared", kappa_e=0.2, d_ni=5, d_nc=5)
     ends, level = compare(world), match_all(0.05, world)
     assert [row["kind"] for row in level] == list(KINDS) == list(dict.fromkeys(row["kind"] for row in ends))
     assert next(row for row in level if row["kind"] == "kappa_e")["transfer"]["full"] == pytest.approx(0.05, abs=1e-6)
@@ -152,16 +170,16 @@ def test_tables_hold_every_kind():
 
 
 def test_command(capsys):
-    assert main(["--severity", "--set", "w_c=0.6"]) == 0
+    assert main(["--severity", "--set", "w_c=0.6", *SMALL]) == 0
     text = capsys.readouterr().out
     assert "kappa_e" in text and "0.1698" in text and max(map(len, text.splitlines())) <= 160
-    assert main(["--match", "transfer=0.05", "--set", "w_c=0.6"]) == 0
+    assert main(["--match", "transfer=0.05", "--set", "w_c=0.6", *SMALL]) == 0
     text = capsys.readouterr().out
     assert "0.1622" in text and "tau_e does not reach" in text
-    assert main(["--match", "jeffreys=0.7", "--json"]) == 0
+    assert main(["--match", "jeffreys=0.7", "--json", *SMALL]) == 0
     out = json.loads(capsys.readouterr().out)
     assert out["scale"] == "jeffreys" and out["level"] == 0.7 and len(out["shifts"]) == len(KINDS)
-    assert main(["--severity", "--json", "--set", "kappa_s=0.5"]) == 0
+    assert main(["--severity", "--json", "--set", "kappa_s=0.5", *SMALL]) == 0
     assert "kappa_s = 0.5" in capsys.readouterr().out
 
 
