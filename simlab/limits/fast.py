@@ -3,7 +3,7 @@
 Along beta the world has four numbers that bear on the label (b'c and b'u in the image, b'c and b'v in the record), of
 which only the two copies of b'c are correlated; all that is orthogonal to beta is isotropic and tells nothing. So every
 limit of a view, and of the first d_c canonical pairs, is a few arithmetic operations, vectorised here over settings
-(docs/theory.md, 12). Settings to which the reduction does not apply are handed to
+(docs/theory.md, 14). Settings to which the reduction does not apply are handed to
 `simlab.limits.limits`, one by one: those with a knob set that it does not know, canonical correlations that tie,
 singular covariances.
 """

@@ -3,7 +3,7 @@
 A shift is one target knob moved away from "as in the source", the others left there. Its severity is measured three
 ways (5.2): the Jeffreys divergence and the domain classifier's AUC say how far the records moved, the transfer loss of
 the source's best rule says what it costs; `match` makes kinds comparable by finding where each costs the same.
-docs/theory.md, 11.
+docs/theory.md, 13.
 """
 
 from __future__ import annotations

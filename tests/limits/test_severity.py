@@ -176,9 +176,9 @@ def test_command(capsys):
     assert main(["--match", "transfer=0.05", "--set", "w_c=0.6", *SMALL]) == 0
     text = capsys.readouterr().out
     assert "0.1622" in text and "tau_e does not reach" in text
-    assert main(["--match", "jeffreys=0.7", "--json", *SMALL]) == 0
+    assert main(["--match", "transfer_image=0.1", "--json", *SMALL]) == 0
     out = json.loads(capsys.readouterr().out)
-    assert out["scale"] == "jeffreys" and out["level"] == 0.7 and len(out["shifts"]) == len(KINDS)
+    assert out["scale"] == "transfer_image" and out["level"] == 0.1 and len(out["shifts"]) == len(KINDS)
     assert main(["--severity", "--json", "--set", "kappa_s=0.5", *SMALL]) == 0
     assert "kappa_s = 0.5" in capsys.readouterr().out
 
