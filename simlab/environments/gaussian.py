@@ -97,28 +97,31 @@ def measure(
 ) -> tuple[Float[np.ndarray, "n p_i"], Float[np.ndarray, "n p_c"]]:
     """Measured coordinates (z_I, z_C), float32, in the order causes shared, causes own, nuisance, noise, shortcut.
 
-    Measurement noise of a factor of reliability rel has variance 1/rel - 1. In the target its acquisition is applied.
+    Each part holds all tokens that show it (`token_columns` says which token has what). Measurement noise of a factor
+    of reliability rel has variance 1/rel - 1. In the target its acquisition is applied.
     """
     n, outside = len(factors), domain == "external"
-    widths = (spec.d_c, spec.d_u, spec.d_ni, spec.d_c, spec.d_v, spec.d_nc)
+    (c, u, _, noise_image, shown_image), (_, v, _, noise_clinical, shown_clinical) = map(
+        spec.widths, ("image", "clinical"))
+    widths = (c, u, noise_image, c, v, noise_clinical)
     error = _draws(n, rng, _MEASURE_GROUPS, widths)
     shared = spec.eta_e if outside else spec.eta_s
     if shared:
         error["clinical_c"] = _blend(error["image_c"], error["clinical_c"], shared)
 
     z_image = (
-        factors.c + _noise_sd(spec.rel_ci) * error["image_c"],
-        factors.u + _noise_sd(spec.rel_u) * error["image_u"],
-        np.float32(spec.alpha_g) * factors.g_image,
+        _tokens(factors.c, spec.carriers("c")) + _noise_sd(spec.rel_ci) * error["image_c"],
+        _tokens(factors.u, spec.carriers("u")) + _noise_sd(spec.rel_u) * error["image_u"],
+        np.float32(spec.alpha_g) * _tokens(factors.g_image, spec.carriers("g")),
         np.float32(spec.alpha_n) * error["image_noise"],
-        factors.shortcut[:, :spec.shows_shortcut("image")],
+        _tokens(factors.shortcut, shown_image),
     )
     z_clinical = (
-        factors.c_clinical + _noise_sd(spec.rel_cc) * error["clinical_c"],
-        factors.v + _noise_sd(spec.rel_v) * error["clinical_v"],
-        np.float32(spec.alpha_g) * factors.g_clinical,
+        _tokens(factors.c_clinical, spec.carriers("c")) + _noise_sd(spec.rel_cc) * error["clinical_c"],
+        _tokens(factors.v, spec.carriers("v")) + _noise_sd(spec.rel_v) * error["clinical_v"],
+        np.float32(spec.alpha_g) * _tokens(factors.g_clinical, spec.carriers("g")),
         np.float32(spec.alpha_n) * error["clinical_noise"],
-        factors.shortcut[:, :spec.shows_shortcut("clinical")],
+        _tokens(factors.shortcut, shown_clinical),
     )
     z = np.concatenate([*z_image, *z_clinical], axis=1)
     if outside and spec.acquires:
@@ -126,12 +129,39 @@ def measure(
     return z[:, :spec.p_image], z[:, spec.p_image:]
 
 
+def _tokens(x: Float[np.ndarray, "n d"], times: int) -> Float[np.ndarray, "n _"]:
+    """A factor as so many tokens show it, before their errors."""
+    return x if times == 1 else np.tile(x, (1, times))
+
+
+def token_columns(spec: GaussianSpec, view: str) -> Int[np.ndarray, "tokens width"]:
+    """Which measured coordinates of a view make up each of its tokens, in the order shared causes, own causes,
+    nuisance, noise, shortcut; noise stands in where a token does not show a factor.
+
+    The first tokens show c and g, the last ones u or v.
+    """
+    own, d_own, d_noise = ("u", spec.d_u, spec.d_ni) if view == "image" else ("v", spec.d_v, spec.d_nc)
+    ends = np.cumsum((0, *spec.widths(view))).tolist()
+    pool = iter(range(ends[3], ends[4]))
+    first_own = spec.n_tok - spec.carriers(own)
+    rows = []
+    for t in range(spec.n_tok):
+        row: list[int] = []
+        for start, d, place, shown in ((ends[0], spec.d_c, t, t < spec.carriers("c")),
+                                       (ends[1], d_own, t - first_own, t >= first_own),
+                                       (ends[2], spec.d_g, t, t < spec.carriers("g"))):
+            row += range(start + place * d, start + (place + 1) * d) if shown else (next(pool) for _ in range(d))
+        row += [next(pool) for _ in range(d_noise)]
+        rows.append(row + [ends[4] + t] * spec.shows_shortcut(view))
+    return np.array(rows, np.int64)
+
+
 def maps(spec: GaussianSpec) -> tuple[ObservationMap, ObservationMap]:
-    """The observation maps (G_I, G_C) of a specification; a map seed of None counts as 0."""
+    """The observation maps (G_I, G_C) of a specification, of one token each; a map seed of None counts as 0."""
     fixed = (spec.condition, spec.map_seed or 0)
     return (
-        observation_map(spec.map, spec.p_image, *fixed, "image"),
-        observation_map(spec.map, spec.p_clinical, *fixed, "clinical"),
+        observation_map(spec.map, spec.token_width("image"), *fixed, "image"),
+        observation_map(spec.map, spec.token_width("clinical"), *fixed, "clinical"),
     )
 
 
@@ -176,7 +206,8 @@ def observe(
             "risk": {TASK.name: risk(z_image, z_clinical, spec, domain)},
         }
     return Cohort(
-        streams={"image": _stream("image", g_image(z_image)), "clinical": _stream("clinical", g_clinical(z_clinical))},
+        streams={"image": _stream("image", g_image, z_image, spec), "clinical": _stream("clinical", g_clinical,
+                                                                                       z_clinical, spec)},
         length=np.ones(n, np.int64),
         record=record,
         subject=record.copy(),
@@ -278,11 +309,21 @@ def _noise_sd(reliability: float) -> np.float32:
     return np.float32(np.sqrt(1 / reliability - 1))
 
 
-def _stream(name: str, x: Float[np.ndarray, "n p"]) -> Stream:
-    n, p = x.shape
+def _stream(name: str, g: ObservationMap, z: Float[np.ndarray, "n p"], spec: GaussianSpec) -> Stream:
+    """A view as features: one channel a feature, or, of several tokens, one channel a token with its features."""
+    n, p = z.shape
+    if spec.n_tok == 1:
+        return Stream(
+            values=g(z)[:, None, :],
+            observed=np.ones((n, 1, p), bool),
+            channels=tuple(f"{name}-{i}" for i in range(p)),
+            units=("1",) * p,
+        )
+    columns = token_columns(spec, name)
+    tokens = g(z[:, columns].reshape(n * spec.n_tok, -1)).reshape(n, 1, spec.n_tok, -1)
     return Stream(
-        values=x[:, None, :],
-        observed=np.ones((n, 1, p), bool),
-        channels=tuple(f"{name}-{i}" for i in range(p)),
-        units=("1",) * p,
+        values=tokens,
+        observed=np.ones((n, 1, spec.n_tok), bool),
+        channels=tuple(f"{name}-token-{i}" for i in range(spec.n_tok)),
+        units=("1",) * spec.n_tok,
     )

@@ -48,6 +48,11 @@ class GaussianSpec:
     nu: float
     alpha_g: float
     alpha_n: float
+    n_tok: int
+    r_tok_c: float
+    r_tok_u: float
+    r_tok_v: float
+    r_tok_g: float
     eta_s: float
     shortcut: str
     lambda_s: float
@@ -89,13 +94,32 @@ class GaussianSpec:
 
     @property
     def p_image(self) -> int:
-        """Features of the image view: c, u, g, noise, and the shortcut where it shows one."""
-        return self.d_c + self.d_u + self.d_g + self.d_ni + self.shows_shortcut("image")
+        """Features of the image view: c, u, g, noise, and the shortcut where it shows one, in each token."""
+        return self.n_tok * self.token_width("image")
 
     @property
     def p_clinical(self) -> int:
-        """Features of the clinical view: c, v, g, noise, and the shortcut where it shows one."""
-        return self.d_c + self.d_v + self.d_g + self.d_nc + self.shows_shortcut("clinical")
+        """Features of the clinical view: c, v, g, noise, and the shortcut where it shows one, in each token."""
+        return self.n_tok * self.token_width("clinical")
+
+    def token_width(self, view: str) -> int:
+        """Features of one token of a view."""
+        own, noise = (self.d_u, self.d_ni) if view == "image" else (self.d_v, self.d_nc)
+        return self.d_c + own + self.d_g + noise + self.shows_shortcut(view)
+
+    def carriers(self, factor: str) -> int:
+        """How many tokens of a view show a factor: "c", "u", "v" or "g"."""
+        return math.ceil(getattr(self, f"r_tok_{factor}") * self.n_tok - 1e-9)
+
+    def widths(self, view: str) -> tuple[int, int, int, int, int]:
+        """Measured coordinates of a view by part: shared causes, own causes, nuisance, noise, shortcut, all tokens.
+
+        Where a token does not show a factor it shows noise.
+        """
+        own, d = ("u", self.d_u) if view == "image" else ("v", self.d_v)
+        parts = (self.carriers("c") * self.d_c, self.carriers(own) * d, self.carriers("g") * self.d_g)
+        shortcut = self.n_tok * self.shows_shortcut(view)
+        return (*parts, self.n_tok * self.token_width(view) - sum(parts) - shortcut, shortcut)
 
     def shows_shortcut(self, view: str) -> int:
         """1 where a view ("image" or "clinical") shows the shortcut, else 0."""

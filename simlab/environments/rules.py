@@ -62,7 +62,8 @@ def _latent(s: Any) -> list[tuple[bool, str]]:
     resampled = s.prevalence_e is not None and s.prevalence_kind == "reweight"
     return [(other and broken, f"alpha_lat = {s.alpha_lat:g} (causes not normal) has an exact risk only {need}.")
             for broken, need in (
-                (s.w_x > 0, "with w_x = 0"), (s.shortcut != "none", "with shortcut = none"),
+                (s.w_x > 0, "with w_x = 0"), (s.n_tok > 1, "with n_tok = 1"),
+                (s.shortcut != "none", "with shortcut = none"),
                 (sites, "without omega_s, rho_s and rho_s_e"), (exact, "with measurement error: reliabilities below 1"),
                 (s.tau_e != 1, "with tau_e = 1, which leaves their coordinates independent"),
                 (resampled, "without resampled classes: prevalence_kind = threshold"))]

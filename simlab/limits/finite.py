@@ -20,7 +20,7 @@ from simlab.environments.knobs import GaussianSpec
 from simlab.limits.gaussian import Moments
 from simlab.limits.liability import Numbers, auc
 from simlab.limits.oracles import best_in_span, retained
-from simlab.limits.subspace import Span, cca, choices
+from simlab.limits.subspace import Span, cca, choices, whitener
 
 Curve = Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, " n"]]
 
@@ -154,8 +154,10 @@ def methods(spec: GaussianSpec, law: Moments, k: int) -> dict[str, Method | None
         return {"supervised": None, "supervised_tuned": None, "cross_modal": None, "cross_modal_finetuned": None}
     span = cca(law, k)
     tuned = untuned_reason(spec) is None
+    # Tokens that repeat a number add no feature to a least-squares fit.
+    p = law.p if spec.n_tok == 1 else whitener(law.cov).shape[1]
     return {
-        "supervised": Method(_least_squares(np.ones(1), np.array([retained(law)]), law.p, law, spec.flip), law.p + 2),
+        "supervised": Method(_least_squares(np.ones(1), np.array([retained(law)]), p, law, spec.flip), p + 2),
         "supervised_tuned": Method(_best_penalty([(1.0, equivalent(law, flip=spec.flip))], law), 2) if tuned else None,
         "cross_modal": Method(_least_squares(*_retained_in(law, span), 2 * k, law, spec.flip), 2 * k + 2),
         "cross_modal_finetuned": Method(_best_penalty(_stretched(law, span, spec.flip), law), 2) if tuned else None,

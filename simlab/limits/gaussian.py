@@ -55,8 +55,7 @@ def blocks(spec: GaussianSpec) -> dict[str, slice]:
     """Where each block lies in z: image, clinical, and by view c_image, u, g_image, n_image, a_image, c_clinical..."""
     names = ("c_image", "u", "g_image", "n_image", "a_image", "c_clinical", "v", "g_clinical", "n_clinical",
              "a_clinical")
-    sizes = (spec.d_c, spec.d_u, spec.d_g, spec.d_ni, spec.shows_shortcut("image"),
-             spec.d_c, spec.d_v, spec.d_g, spec.d_nc, spec.shows_shortcut("clinical"))
+    sizes = (*spec.widths("image"), *spec.widths("clinical"))
     ends = np.cumsum((0, *sizes)).tolist()
     index = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(names)}
     middle, end = ends[5], ends[10]
@@ -208,31 +207,37 @@ def _law(spec: GaussianSpec, at: dict[str, slice], slopes: tuple[float, float, f
     shift, scale, kappa, nu = ((spec.mu_e, spec.tau_e, spec.kappa_e, spec.nu_e) if outside
                                else (0.0, 1.0, spec.kappa_s, spec.nu))
     errors, angle = (spec.eta_e, spec.theta_e) if outside else (spec.eta_s, 0.0)
+    c, u, v, g = (spec.carriers(factor) for factor in "cuvg")
     cause, other = _cause_cov(spec.d_c, scale), np.eye(spec.d_c)
-    _fill(cov, at["c_image"], at["c_image"], cause + _error(spec.rel_ci) * other)
-    clinical = kappa**2 * cause + (1 - kappa**2 + _error(spec.rel_cc)) * other
+    _fill(cov, at["c_image"], at["c_image"], _repeated(c, cause, _error(spec.rel_ci)))
+    if c == 1:
+        clinical = kappa**2 * cause + (1 - kappa**2 + _error(spec.rel_cc)) * other
+    else:
+        clinical = _repeated(c, kappa**2 * cause + (1 - kappa**2) * other, _error(spec.rel_cc))
     _fill(cov, at["c_clinical"], at["c_clinical"], clinical)
-    _fill(cov, at["c_image"], at["c_clinical"], kappa * cause)
-    if errors:
-        shared = errors * np.sqrt(_error(spec.rel_ci) * _error(spec.rel_cc))
-        _fill(cov, at["c_image"], at["c_clinical"], kappa * cause + shared * other)
-    _fill(cov, at["u"], at["u"], _cause_cov(spec.d_u, scale) + _error(spec.rel_u) * np.eye(spec.d_u))
-    _fill(cov, at["v"], at["v"], _cause_cov(spec.d_v, scale) + _error(spec.rel_v) * np.eye(spec.d_v))
-    nuisance = spec.alpha_g**2 * np.eye(spec.d_g) * (1 - spec.omega_s**2)
+    shared = errors * np.sqrt(_error(spec.rel_ci) * _error(spec.rel_cc))
+    _fill(cov, at["c_image"], at["c_clinical"], _repeated(c, kappa * cause, shared))
+    _fill(cov, at["u"], at["u"], _repeated(u, _cause_cov(spec.d_u, scale), _error(spec.rel_u)))
+    _fill(cov, at["v"], at["v"], _repeated(v, _cause_cov(spec.d_v, scale), _error(spec.rel_v)))
+    nuisance = _repeated(g, spec.alpha_g**2 * np.eye(spec.d_g) * (1 - spec.omega_s**2), 0.0)
     _fill(cov, at["g_image"], at["g_image"], nuisance)
     _fill(cov, at["g_clinical"], at["g_clinical"], nuisance)
     _fill(cov, at["g_image"], at["g_clinical"], nu * nuisance)
     for name in ("n_image", "n_clinical"):
         _fill(cov, at[name], at[name], spec.alpha_n**2 * np.eye(at[name].stop - at[name].start))
-    for name, slope, gain in (("c_image", slopes[0], 1.0), ("c_clinical", slopes[0], kappa), ("u", slopes[1], 1.0),
-                              ("v", slopes[2], 1.0)):
-        beta = direction(at[name].stop - at[name].start)
-        mean[at[name]] = shift * gain * beta
-        covl[at[name]] = slope * scale**2 * gain * beta
+    for name, slope, gain, d, m in (("c_image", slopes[0], 1.0, spec.d_c, c), ("c_clinical", slopes[0], kappa, spec.d_c,
+                                    c), ("u", slopes[1], 1.0, spec.d_u, u), ("v", slopes[2], 1.0, spec.d_v, v)):
+        beta = direction(d)
+        mean[at[name]] = np.tile(shift * gain * beta, m)
+        covl[at[name]] = np.tile(slope * scale**2 * gain * beta, m)
         if angle:
-            loading = turned(len(beta), angle)
-            covl[at[name]] = slope * gain * (_cause_cov(len(beta), scale) @ loading)
+            covl[at[name]] = np.tile(slope * gain * (_cause_cov(d, scale) @ turned(d, angle)), m)
     return mean, cov, covl
+
+
+def _repeated(times: int, block: Float[np.ndarray, "d d"], error: float) -> Float[np.ndarray, "_ _"]:
+    """Covariance of a factor with this covariance, shown by so many tokens, each with errors of this variance."""
+    return np.kron(np.ones((times, times)), block) + error * np.eye(times * len(block))
 
 
 def _error(reliability: float) -> float:

@@ -83,10 +83,11 @@ def joint(spec: GaussianSpec, domain: str = "source") -> Joint:
         beta = np.full(d, 1 / np.sqrt(d))
         loading = np.zeros(d)
         loading[0] = 1
-        beside[law.blocks[name], i] = loading + stretch * beta[0] * beta
+        known = loading + stretch * beta[0] * beta
+        beside[law.blocks[name], i] = np.tile(known, spec.carriers(name))
         mean[i] = shift * beta[0]
         cov[i, i] = 1 + stretch * beta[0] ** 2
-        cov[0, i] = cov[i, 0] = slope * turned(d, spec.theta_e if out else 0.0) @ beside[law.blocks[name], i]
+        cov[0, i] = cov[i, 0] = slope * turned(d, spec.theta_e if out else 0.0) @ known
     if out:
         beside = acquired(spec, beside.T, 0.0).T
     beside[:, 0] = law.cov_liability
