@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -24,9 +25,9 @@ from scipy.special import log_ndtr, ndtri
 from simlab.environments.visit_knobs import LongitudinalSpec
 
 WIDTH = 8.0  # standard deviations of the liability, given values, on either side that are searched for mass
-SEARCH, OUTER = 33, 32  # nodes of that search; nodes on either side of the threshold where the mass lies
-INNER, INNER_PAIR = 16, 8  # nodes over one hidden evidence, and over each of two
-NEWTON = 8
+SEARCH, OUTER = 33, 28  # nodes of that search; nodes on either side of the threshold where the mass lies
+INNER, INNER_PAIR = 14, 7  # nodes over one hidden evidence, and over each of two
+SEEK, SETTLE = 8, 2  # Newton steps of the search, and from there
 _DEPTH = 32.0  # natural logarithms below the peak at which mass is let go
 _ROWS = 512
 
@@ -143,7 +144,7 @@ def exceeds(
 ) -> Float[np.ndarray, " n"]:
     """P(l > threshold) under N(mean, cov) of (l, s_I, s_C), reweighted by what gaps and visit times say.
 
-    Exact up to quadrature: 1e-6 at weights of 1 and few visits, 1e-2 for single records at weights of 3 and 16 visits.
+    Exact up to quadrature: 1e-6 at weights of 1 and few visits, 1e-4 at 2, 1e-2 for single records at 3 and 16.
     Records are grouped by how much of what the gaps depend on is hidden given l: nothing, one direction, two.
     """
     hidden = _hidden(cov, gaps)
@@ -182,8 +183,10 @@ class _Posterior:
     def above(self, threshold: float) -> Float[np.ndarray, " m"]:
         """P(l > threshold | all)."""
         m, sd = self.mean[:, 0], np.sqrt(self.cov[:, 0, 0])
-        grid = m[:, None] + np.linspace(-WIDTH, WIDTH, SEARCH) * sd[:, None]
-        log = self.log_density(grid)
+        steps = np.linspace(-WIDTH, WIDTH, SEARCH)
+        grid = m[:, None] + steps * sd[:, None]
+        peaks = self._peaks(grid, np.zeros((*grid.shape, self.hidden.shape[2])), SEEK)
+        log = self._known(grid) + self._at_peak(grid, peaks)
         within = log > log.max(axis=1, keepdims=True) - _DEPTH
         step = 2 * WIDTH / (SEARCH - 1) * sd
         low = grid[np.arange(len(m)), within.argmax(axis=1)] - step
@@ -193,51 +196,75 @@ class _Posterior:
         ends = np.stack([low, cut, high], axis=1)
         half = np.diff(ends, axis=1) / 2  # (m, 2)
         level = (ends[:, :2, None] + half[:, :, None] * (1 + x)).reshape(len(m), -1)
-        log = self.log_density(level)
+        near = self._peaks(level, _between(peaks, (level - grid[:, :1]) / step[:, None]), SETTLE)
+        log = self._known(level) + self._over_hidden(level, near)
         mass = np.exp(log - log.max(axis=1, keepdims=True)).reshape(len(m), 2, OUTER) @ w * half
         return mass[:, 1] / mass.sum(axis=1)
 
-    def log_density(self, level: Float[np.ndarray, "m nodes"]) -> Float[np.ndarray, "m nodes"]:
-        """Log posterior density of l at `level`, up to a constant of each record."""
-        off = level - self.mean[:, :1]
-        total = -(off**2) / (2 * self.cov[:, :1, 0])
-        if self.visit_times is not None:
-            total = total + self.visit_times.log_likelihood(self.rows, level)
-        slope = self.cov[:, :, 0] / self.cov[:, :1, 0]
-        directions = [gap.selection.direction for gap in self.gaps]
-        centres = [(self.mean @ g)[:, None] + (slope @ g)[:, None] * off for g in directions]
-        if self.hidden.shape[2] == 0:
-            return total + sum(gap.log_likelihood(self.rows, w) for gap, w in zip(self.gaps, centres, strict=True))
-        return total + self._over_hidden(centres)
+    def _known(self, level: Float[np.ndarray, "m nodes"]) -> Float[np.ndarray, "m nodes"]:
+        """Log density of l given values, times the likelihood of the visits' times; up to a constant of each record."""
+        total = -((level - self.mean[:, :1]) ** 2) / (2 * self.cov[:, :1, 0])
+        return total if self.visit_times is None else total + self.visit_times.log_likelihood(self.rows, level)
 
-    def _over_hidden(self, centres: list[np.ndarray]) -> np.ndarray:
+    def _centres(self, level: Float[np.ndarray, "m nodes"]) -> list[np.ndarray]:
+        """Mean of each gap's w given l and values, (m, nodes)."""
+        slope, off = self.cov[:, :, 0] / self.cov[:, :1, 0], level - self.mean[:, :1]
+        directions = [gap.selection.direction for gap in self.gaps]
+        return [(self.mean @ g)[:, None] + (slope @ g)[:, None] * off for g in directions]
+
+    def _likelihood(self, level: Float[np.ndarray, "m nodes"], at: Float[np.ndarray, "m nodes r k"]) -> np.ndarray:
+        """Log likelihood (m, nodes, k) of the gaps at k places of the hidden directions."""
+        total = np.zeros((*level.shape, at.shape[3]))
+        for i, (gap, centre) in enumerate(zip(self.gaps, self._centres(level), strict=True)):
+            spread = (self.hidden[:, i, None, :, None] * at).sum(axis=2)
+            total += gap.log_likelihood(self.rows, centre[..., None] + spread)
+        return total
+
+    def _at_peak(self, level: Float[np.ndarray, "m nodes"], peaks: Float[np.ndarray, "m nodes r"]) -> np.ndarray:
+        """Log of the integrand over the hidden directions at its peak."""
+        return self._likelihood(level, peaks[..., None])[..., 0] - (peaks**2).sum(axis=2) / 2
+
+    def _over_hidden(self, level: Float[np.ndarray, "m nodes"], peaks: Float[np.ndarray, "m nodes r"]) -> np.ndarray:
         """Log of the integral of the gaps' likelihood over the hidden directions: Gauss-Hermite about the peak."""
-        peak, root, log_volume = self._peak(centres)
         r = self.hidden.shape[2]
+        if r == 0:
+            return self._at_peak(level, peaks)
+        root, log_volume = _inverse_root(self._slopes(level, peaks)[1])
         x, w = hermegauss(INNER if r == 1 else INNER_PAIR)
-        nodes = np.stack([a.ravel() for a in np.meshgrid(*[x] * r, indexing="ij")])  # (r, nodes)
-        weight = np.log(np.outer(w, w).ravel() if r == 2 else w)
-        at = peak[..., None] + root @ nodes  # (m, levels, r, nodes)
-        log = weight + ((nodes**2).sum(axis=0) - (at**2).sum(axis=2)) / 2
-        for i, (gap, centre) in enumerate(zip(self.gaps, centres, strict=True)):
-            spread = np.einsum("mr,mlrk->mlk", self.hidden[:, i], at)
-            log += gap.log_likelihood(self.rows, centre[..., None] + spread)
+        nodes = np.stack([a.ravel() for a in np.meshgrid(*[x] * r, indexing="ij")])  # (r, k)
+        at = peaks[..., None] + root @ nodes
+        log = np.log(np.outer(w, w).ravel() if r == 2 else w) + ((nodes**2).sum(axis=0) - (at**2).sum(axis=2)) / 2
+        log = log + self._likelihood(level, at)
         top = log.max(axis=2)
         return log_volume + top + np.log(np.exp(log - top[..., None]).sum(axis=2))
 
-    def _peak(self, centres: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Peak (m, levels, r) of the integrand, root (m, levels, r, r) of its inverse curvature, log |root|."""
-        m, levels, r = *centres[0].shape, self.hidden.shape[2]
-        at = np.zeros((m, levels, r))
-        for _ in range(NEWTON):
-            slope, curve = -at, np.broadcast_to(np.eye(r), (m, levels, r, r)).copy()
-            for i, (gap, centre) in enumerate(zip(self.gaps, centres, strict=True)):
-                h = self.hidden[:, i]
-                first, second = gap.slopes(self.rows, centre + np.einsum("mr,mlr->ml", h, at))
-                slope = slope + first[..., None] * h[:, None]
-                curve -= second[..., None, None] * (h[:, None, :, None] * h[:, None, None, :])
+    def _peaks(self, level: Float[np.ndarray, "m nodes"], start: Float[np.ndarray, "m nodes r"], steps: int) -> Any:
+        """Peak (m, nodes, r) of the integrand over the hidden directions, by Newton's method."""
+        at = start
+        for _ in range(steps if at.shape[2] else 0):
+            slope, curve = self._slopes(level, at)
             at = at + _solve(curve, slope)
-        return at, *_inverse_root(curve)
+        return at
+
+    def _slopes(self, level: Float[np.ndarray, "m nodes"], at: Float[np.ndarray, "m nodes r"]) -> tuple[
+            Float[np.ndarray, "m nodes r"], Float[np.ndarray, "m nodes r r"]]:
+        """Gradient of the log integrand over the hidden directions, and its curvature with the sign turned."""
+        r = at.shape[2]
+        slope, curve = -at, np.broadcast_to(np.eye(r), (*level.shape, r, r)).copy()
+        for i, (gap, centre) in enumerate(zip(self.gaps, self._centres(level), strict=True)):
+            h = self.hidden[:, i]
+            first, second = gap.slopes(self.rows, centre + (h[:, None] * at).sum(axis=2))
+            slope = slope + first[..., None] * h[:, None]
+            curve -= second[..., None, None] * (h[:, None, :, None] * h[:, None, None, :])
+        return slope, curve
+
+
+def _between(peaks: Float[np.ndarray, "m grid r"], place: Float[np.ndarray, "m nodes"]) -> Float[
+        np.ndarray, "m nodes r"]:
+    """Peaks at fractional places on the grid, linearly between its points (and on beyond its ends)."""
+    left = np.clip(np.floor(place).astype(int), 0, peaks.shape[1] - 2)
+    one, two = (np.take_along_axis(peaks, (left + i)[:, :, None], axis=1) for i in (0, 1))
+    return one + (place - left)[:, :, None] * (two - one)
 
 
 def _solve(curve: Float[np.ndarray, "m l r r"], slope: Float[np.ndarray, "m l r"]) -> Float[np.ndarray, "m l r"]:
