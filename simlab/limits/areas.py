@@ -20,7 +20,7 @@ from simlab.limits.oracles import Oracle
 from simlab.limits.subspace import Span, sample_choices
 
 SCRAMBLINGS = 8
-LOG_POINTS = 13  # points of one scrambling, all sites together, as a power of two
+LOG_POINTS = 12  # points of one scrambling, all sites together, as a power of two
 CHOICES = 12  # draws of a tied span
 
 
@@ -92,7 +92,7 @@ def span_oracle(source: Joint, target: Joint, span: Span) -> Oracle:
         return _oracle(*_three(reader(source, basis=span.fixed), reader(target, basis=span.fixed)))
     rows = []
     for basis in sample_choices(span, CHOICES):
-        values, errors = _three(reader(source, basis=basis), reader(target, basis=basis), LOG_POINTS - 2)
+        values, errors = _three(reader(source, basis=basis), reader(target, basis=basis), LOG_POINTS - 3)
         rows.append((values, errors))
     values, errors = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
     spread = np.sqrt(values.var(0, ddof=1) / len(rows) + (errors**2).mean(0) / len(rows))
