@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -238,7 +237,9 @@ class _Posterior:
         top = log.max(axis=2)
         return log_volume + top + np.log(np.exp(log - top[..., None]).sum(axis=2))
 
-    def _peaks(self, level: Float[np.ndarray, "m nodes"], start: Float[np.ndarray, "m nodes r"], steps: int) -> Any:
+    def _peaks(
+        self, level: Float[np.ndarray, "m nodes"], start: Float[np.ndarray, "m nodes r"], steps: int
+    ) -> Float[np.ndarray, "m nodes r"]:
         """Peak (m, nodes, r) of the integrand over the hidden directions, by Newton's method."""
         at = start
         for _ in range(steps if at.shape[2] else 0):
