@@ -50,7 +50,12 @@ def simulated(spec: LongitudinalSpec, domain: str, view: str, records: int = REC
 
 
 def source_rule(spec: LongitudinalSpec, view: str, records: int = RECORDS) -> Estimate:
-    """AUC in the target of the source's Bayes rule: what a perfect learner of the source keeps outside."""
+    """AUC in the target of the source's Bayes rule: what a perfect learner of the source keeps outside.
+
+    The limit itself, exact where that is, when the target is like the source.
+    """
+    if spec == spec.without_shift():
+        return bayes(spec, "source", view, records)
     _check("external", view)
     shown = draw(_key(spec), "external", records).view(view)
     score = risk(law_of(spec, "source"), shown)
