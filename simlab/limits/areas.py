@@ -2,8 +2,8 @@
 
 The risk of what is shown is a function of four linear statistics of it (`simlab.limits.joint`), so the area is an
 integral over four Gaussian numbers given the site (eight for a rule of another hospital). Scrambled Sobol' points
-integrate it; the spread over independent scramblings is the standard error. Labels are never drawn: the posterior
-weights them (Rao-Blackwell).
+integrate it, positives from one scrambling and negatives from another, so that no point meets itself; the spread over
+independent pairs of scramblings is the standard error. Labels are never drawn: the posterior weights them.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from simlab.limits.joint import Joint, Reader, reader
 from simlab.limits.oracles import Oracle
 from simlab.limits.subspace import Span, sample_choices
 
-SCRAMBLINGS = 8
-LOG_POINTS = 12  # points of one scrambling, all sites together, as a power of two
+SCRAMBLINGS = 16  # in pairs
+LOG_POINTS = 11  # points of one scrambling, all sites together, as a power of two
 CHOICES = 12  # draws of a tied span
 
 
 def weighted_area(score: Float[np.ndarray, " n"], risk: Float[np.ndarray, " n"]) -> float:
-    """The AUC of a score over points of equal weight whose labels are known by their risk; each point ties with
-    itself. A constant score has 1/2."""
+    """The AUC of a score over points of equal weight whose labels are known by their risk, over pairs of
+    distinct points (a U-statistic: no bias). A constant score has 1/2."""
     if np.ptp(score) < 1e-13:
         return 0.5
     p = risk[np.argsort(score)]
-    below = np.cumsum(1 - p) - (1 - p) / 2
-    return float(p @ below / (p.sum() * (1 - p).sum()))
+    below = np.cumsum(1 - p) - (1 - p)
+    return float(p @ below / (p.sum() * (1 - p).sum() - p @ (1 - p)))
 
 
 def area(truth: Reader, score: Reader | None = None, log_points: int = LOG_POINTS) -> tuple[float, float]:
@@ -45,16 +45,33 @@ def area(truth: Reader, score: Reader | None = None, log_points: int = LOG_POINT
     root = vectors[:, kept] * np.sqrt(values[kept])
     if not kept.any() or values.max() < 1e-14:
         root = np.zeros((len(values), 1))
-    step = law.direction @ weights
-    points = max(log_points - int(np.ceil(np.log2(len(law.effects)))), 7)
-    found = []
+    step, plain = law.direction @ weights, replace_prevalence(truth)
+    points = max(log_points - int(np.ceil(np.log2(len(law.effects)))), 6)
+    sides = []
     for normal in _scrambled(root.shape[1], points):
         base = normal @ root.T
         stats = np.concatenate([base + e * step for e in law.effects])
-        risk = replace_prevalence(truth).risk(stats[:, :4])
-        ranked = risk if score is None else score.risk(stats[:, 4:] + moved)
-        found.append(weighted_area(ranked, risk))
+        risk = plain.risk(stats[:, :4])
+        sides.append((risk if score is None else score.risk(stats[:, 4:] + moved), risk))
+    found = [_between(*sides[i], *sides[i + 1]) for i in range(0, len(sides), 2)]
     return float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
+
+
+def _between(score: Float[np.ndarray, " n"], risk: Float[np.ndarray, " n"], other: Float[np.ndarray, " m"],
+             its_risk: Float[np.ndarray, " m"]) -> float:
+    """The AUC over pairs of points of two independent scramblings, both ways round: no point meets itself, no bias."""
+    if max(np.ptp(score), np.ptp(other)) < 1e-13:
+        return 0.5
+    forth, back = _above(score, risk, other, 1 - its_risk), _above(other, its_risk, score, 1 - risk)
+    return float((forth + back) / (risk.sum() * (1 - its_risk).sum() + its_risk.sum() * (1 - risk).sum()))
+
+
+def _above(score: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"], other: Float[np.ndarray, " m"],
+           its_weight: Float[np.ndarray, " m"]) -> float:
+    """Sum of the products of weights over the pairs in which `score` is above `other`."""
+    order = np.argsort(other)
+    below = np.concatenate([[0.0], np.cumsum(its_weight[order])])
+    return float(weight @ below[np.searchsorted(other[order], score)])
 
 
 def replace_prevalence(truth: Reader) -> Reader:
