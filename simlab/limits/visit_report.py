@@ -37,8 +37,8 @@ def limits(spec: LongitudinalSpec, k: int | None = None, records: int = RECORDS)
 
 def _notes(spec: LongitudinalSpec) -> list[str]:
     """What a reader must know about these numbers that the numbers do not say."""
-    notes = ["source_bayes_external under a shift is always by Monte Carlo; masks hold for linear predictors at regular times, "
-             "nothing missing, with unlimited unlabelled records"]
+    notes = ["source_bayes_external under a shift is always by Monte Carlo; masks hold for linear predictors at "
+             "regular times, nothing missing, with unlimited unlabelled records"]
     if spec.gamma_obs != 0:
         notes.append("the limits know how visit times depend on the liability (gamma_obs): times alone carry risk")
     if spec.gappy:
