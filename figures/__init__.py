@@ -1,4 +1,4 @@
-"""The paper's figures: one short script each, drawn from `results/`, none of them computing anything.
+"""The paper's figures: one short script each, drawn from `results/`, or from closed forms where no study is needed.
 
-None is here yet: a study's own map is drawn by `python -m simlab.sweep`.
+`python -m figures.theory_shifts`: three kinds of shift. A study's own map is drawn by `python -m simlab.sweep`.
 """

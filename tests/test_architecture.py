@@ -47,8 +47,8 @@ BROAD = {
     "simlab/sweep/study.py": "a plug-in is the user's code",
     "simlab/sweep/journal.py": "a damaged journal is set aside and written afresh",
 }
-COMMANDS = ("simlab.sweep", "simlab.limits", "simlab.train", "simlab.explore", "figures", "real_data.hourly",
-            "real_data.mimic_iv", "real_data.ct_ehr", "real_data.meds")
+COMMANDS = ("simlab.sweep", "simlab.limits", "simlab.environments", "simlab.train", "simlab.explore",
+            "figures", "real_data.hourly", "real_data.mimic_iv", "real_data.ct_ehr", "real_data.meds")
 HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn", "polars", "pyarrow", "optuna",
          "lightgbm")
 

@@ -1,10 +1,11 @@
 """The Gaussian-liability world: its two-step sampler. Equations and knobs: docs/environments.md.
 
-    causes     c, u, v, g_I, g_C            (`sample_factors`)
-    liability  l = sqrt(h2) (sqrt(w_c) b'c + delta_u sqrt(w_u) b'u + delta_v sqrt(w_v) b'v) + noise, b = 1/sqrt(d)
+    causes     c, u, v, g_I, g_C, site e    (`sample_factors`)
+    liability  l = sqrt(h2) (sqrt(w_c) b'c + delta_u sqrt(w_u) b'u + delta_v sqrt(w_v) b'v + sqrt(w_x) u_1 v_1)
+                   + rho e + noise,  b = 1/sqrt(d)
     label      y = 1[l > t]
-    measured   z_I = [c + e; u + e; g_I; n],  z_C = [c_C + e; v + e; g_C; n]      (`measure`)
-    features   x_I = G_I(z_I),  x_C = G_C(z_C)                                    (`observe`)
+    measured   z_I = [c + e; u + e; g_I; n; a],  z_C = [c_C + e; v + e; g_C; n; a]      (`measure`)
+    features   x_I = G_I(A_I z_I),  x_C = G_C(A_C z_C), A: the target's acquisition     (`observe`)
 
 Random numbers: each group of variables has its own child of the generator that is passed in, filled record by record.
 So no knob but a dimension changes a standard normal draw, no group's size moves another group's draws, and the first n
@@ -17,20 +18,26 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy.special import ndtr, ndtri
+from jaxtyping import Bool, Float, Int
+from scipy.special import ndtr
 
 from simlab.cohort import Cohort, Stream, Task
 from simlab.environments.knobs import GaussianSpec
+from simlab.environments.liability import DOMAINS, Liability, levels, liability
 from simlab.environments.maps import ObservationMap, by_rows, observation_map
 from simlab.errors import unknown
-from simlab.limits.gaussian import moments, posterior, solve
+from simlab.limits.gaussian import acquired, moments, posterior, site_effects, solve
+from simlab.limits.joint import joint, reader
+from simlab.limits.latent import latent, shaped
 
-DOMAINS = ("source", "external")
+__all__ = ["DOMAINS", "Factors", "Liability", "liability", "limit", "limits", "maps", "measure", "observe", "risk",
+           "sample_factors"]
+
 TASK = Task(name="outcome", kind="binary", positive="the liability exceeds the threshold")
 
 # Children of the generator, in this order for ever: append only.
 _FACTOR_GROUPS = ("c", "u", "v", "c_own", "g_image", "g_own", "liability")
+_MORE_FACTOR_GROUPS = ("site", "shortcut")  # drawn only where a knob asks for them
 _MEASURE_GROUPS = ("image_c", "image_u", "image_noise", "clinical_c", "clinical_v", "clinical_noise")
 
 
@@ -46,122 +53,115 @@ class Factors:
     g_clinical: Float[np.ndarray, "n d_g"]
     liability: Float[np.ndarray, " n"]
     label: Bool[np.ndarray, " n"]
+    site: Int[np.ndarray, " n"]  # which hospital of the domain, from 0
+    shortcut: Float[np.ndarray, "n a"]  # a = 1 column where a view shows it, else none
 
     def __len__(self) -> int:
         return len(self.liability)
 
 
-@dataclass(frozen=True)
-class Liability:
-    """How the liability arises in one domain, before any reweighting of classes: l = m + sum_k a_k (s_k - mu) + noise.
-
-    s_k are the three causes along beta, N(mu, tau^2) each; `slopes` are the a_k of (c, u, v).
-    """
-
-    slopes: tuple[float, float, float]
-    noise: float  # standard deviation
-    mu: float
-    tau: float
-    threshold: float
-    target: float | None  # prevalence to reweight the classes to
-
-    @property
-    def mean(self) -> float:
-        return self.mu * sum(self.slopes)
-
-    @property
-    def sd(self) -> float:
-        return float(np.sqrt(self.tau**2 * sum(a * a for a in self.slopes) + self.noise**2))
-
-    @property
-    def prevalence(self) -> float:
-        """P(y = 1) before reweighting."""
-        return float(ndtr((self.mean - self.threshold) / self.sd))
-
-
-def liability(spec: GaussianSpec, domain: str) -> Liability:
-    """The liability's law in "source" or "external". Raises UnknownName for another domain."""
-    if domain not in DOMAINS:
-        raise unknown("domain", domain, DOMAINS)
-    here = domain == "external"
-    slopes = (
-        float(np.sqrt(spec.h2 * spec.w_c)),
-        float(np.sqrt(spec.h2 * spec.w_u)) * (spec.delta_u_e if here else 1.0),
-        float(np.sqrt(spec.h2 * spec.w_v)) * (spec.delta_v_e if here else 1.0),
-    )
-    # The noise refills Var(l) = 1 when slopes weaken; a shift of the causes (mu, tau) leaves it alone.
-    noise = float(np.sqrt(1 - sum(a * a for a in slopes)))
-    law = Liability(slopes, noise, spec.mu_e if here else 0.0, spec.tau_e if here else 1.0,
-                    threshold=-float(ndtri(spec.prevalence)), target=None)
-    if not here or spec.prevalence_e is None:
-        return law
-    if spec.prevalence_kind == "threshold":
-        return replace(law, threshold=law.mean - law.sd * float(ndtri(spec.prevalence_e)))
-    return replace(law, target=spec.prevalence_e)
-
-
 def sample_factors(n: int, spec: GaussianSpec, domain: str, rng: np.random.Generator) -> Factors:
     """The true latents of n records of one domain, "source" or "external". Raises UnknownName for another domain."""
     law = liability(spec, domain)
-    kappa, nu = (spec.kappa_e, spec.nu_e) if domain == "external" else (spec.kappa_s, spec.nu)
+    outside = domain == "external"
+    kappa, nu = (spec.kappa_e, spec.nu_e) if outside else (spec.kappa_s, spec.nu)
     draw = _draws(n, rng, _FACTOR_GROUPS, (spec.d_c, spec.d_u, spec.d_v, spec.d_c, spec.d_g, spec.d_g, 1))
-    causes = [draw["c"], draw["u"], draw["v"]]
-    along = [_along(x) for x in causes]
-    shifted = [law.tau * s + law.mu for s in along]
-    level = law.noise * draw["liability"][:, 0].astype(np.float64)
-    for slope, s in zip(law.slopes, shifted, strict=True):
-        level += slope * s
-    if law.target is not None:
-        moved = _reweighted(level, law)
-        # Given l, the causes are Gaussian with mean linear in l: moving l by d moves s_k by Cov(s_k, l)/Var(l) d.
-        step = (moved - level) * law.tau**2 / law.sd**2
-        shifted = [s + a * step for a, s in zip(law.slopes, shifted, strict=True)]
-        level = moved
-    if domain == "external":
-        causes = [_moved(x, new - old) for x, new, old in zip(causes, shifted, along, strict=True)]
-    c, u, v = causes
+    effects, more = site_effects(spec, domain), {}
+    if len(effects) > 1 or spec.shortcut != "none":
+        more = _draws(n, rng, _MORE_FACTOR_GROUPS, (1, 1))
+    site = np.zeros(n, np.int64)
+    if len(effects) > 1:
+        site = np.minimum(ndtr(more["site"][:, 0].astype(np.float64)) * len(effects), len(effects) - 1).astype(np.int64)
+    for name in ("c", "u", "v"):
+        draw[name] = shaped(draw[name], spec.alpha_lat)
+    noise = law.noise * draw["liability"][:, 0].astype(np.float64)
+    level, (c, u, v) = levels([draw["c"], draw["u"], draw["v"]], law, noise, effects[site])
+    shortcut = np.zeros((n, 0), np.float32)
+    if spec.shortcut != "none":
+        shortcut = _blend(level.astype(np.float32)[:, None], more["shortcut"],
+                          spec.lambda_e if outside else spec.lambda_s)
     return Factors(
         c, u, v,
         c_clinical=_blend(c, draw["c_own"], kappa),
-        g_image=draw["g_image"],
-        g_clinical=_blend(draw["g_image"], draw["g_own"], nu),
+        g_image=_loaded(draw["g_image"], spec.omega_s, effects[site]),
+        g_clinical=_loaded(_blend(draw["g_image"], draw["g_own"], nu), spec.omega_s, effects[site]),
         liability=level,
         label=level > law.threshold,
+        site=site,
+        shortcut=shortcut,
     )
 
 
 def measure(
-    factors: Factors, spec: GaussianSpec, rng: np.random.Generator
+    factors: Factors, spec: GaussianSpec, rng: np.random.Generator, domain: str = "source"
 ) -> tuple[Float[np.ndarray, "n p_i"], Float[np.ndarray, "n p_c"]]:
-    """Measured coordinates (z_I, z_C), float32, in the order causes shared, causes own, nuisance, noise.
+    """Measured coordinates (z_I, z_C), float32, in the order causes shared, causes own, nuisance, noise, shortcut.
 
-    Measurement noise of a factor of reliability rel has variance 1/rel - 1.
+    Each part holds all tokens that show it (`token_columns` says which token has what). Measurement noise of a factor
+    of reliability rel has variance 1/rel - 1. In the target its acquisition is applied.
     """
-    n = len(factors)
-    widths = (spec.d_c, spec.d_u, spec.d_ni, spec.d_c, spec.d_v, spec.d_nc)
+    n, outside = len(factors), domain == "external"
+    (c, u, _, noise_image, shown_image), (_, v, _, noise_clinical, shown_clinical) = map(
+        spec.widths, ("image", "clinical"))
+    widths = (c, u, noise_image, c, v, noise_clinical)
     error = _draws(n, rng, _MEASURE_GROUPS, widths)
+    shared = spec.eta_e if outside else spec.eta_s
+    if shared:
+        error["clinical_c"] = _blend(error["image_c"], error["clinical_c"], shared)
 
     z_image = (
-        factors.c + _noise_sd(spec.rel_ci) * error["image_c"],
-        factors.u + _noise_sd(spec.rel_u) * error["image_u"],
-        np.float32(spec.alpha_g) * factors.g_image,
+        _tokens(factors.c, spec.carriers("c")) + _noise_sd(spec.rel_ci) * error["image_c"],
+        _tokens(factors.u, spec.carriers("u")) + _noise_sd(spec.rel_u) * error["image_u"],
+        np.float32(spec.alpha_g) * _tokens(factors.g_image, spec.carriers("g")),
         np.float32(spec.alpha_n) * error["image_noise"],
+        _tokens(factors.shortcut, shown_image),
     )
     z_clinical = (
-        factors.c_clinical + _noise_sd(spec.rel_cc) * error["clinical_c"],
-        factors.v + _noise_sd(spec.rel_v) * error["clinical_v"],
-        np.float32(spec.alpha_g) * factors.g_clinical,
+        _tokens(factors.c_clinical, spec.carriers("c")) + _noise_sd(spec.rel_cc) * error["clinical_c"],
+        _tokens(factors.v, spec.carriers("v")) + _noise_sd(spec.rel_v) * error["clinical_v"],
+        np.float32(spec.alpha_g) * _tokens(factors.g_clinical, spec.carriers("g")),
         np.float32(spec.alpha_n) * error["clinical_noise"],
+        _tokens(factors.shortcut, shown_clinical),
     )
-    return np.concatenate(z_image, axis=1), np.concatenate(z_clinical, axis=1)
+    z = np.concatenate([*z_image, *z_clinical], axis=1)
+    if outside and spec.acquires:
+        z = acquired(spec, z)
+    return z[:, :spec.p_image], z[:, spec.p_image:]
+
+
+def _tokens(x: Float[np.ndarray, "n d"], times: int) -> Float[np.ndarray, "n _"]:
+    """A factor as so many tokens show it, before their errors."""
+    return x if times == 1 else np.tile(x, (1, times))
+
+
+def token_columns(spec: GaussianSpec, view: str) -> Int[np.ndarray, "tokens width"]:
+    """Which measured coordinates of a view make up each of its tokens, in the order shared causes, own causes,
+    nuisance, noise, shortcut; noise stands in where a token does not show a factor.
+
+    The first tokens show c and g, the last ones u or v.
+    """
+    own, d_own, d_noise = ("u", spec.d_u, spec.d_ni) if view == "image" else ("v", spec.d_v, spec.d_nc)
+    ends = np.cumsum((0, *spec.widths(view))).tolist()
+    pool = iter(range(ends[3], ends[4]))
+    first_own = spec.n_tok - spec.carriers(own)
+    rows = []
+    for t in range(spec.n_tok):
+        row: list[int] = []
+        for start, d, place, shown in ((ends[0], spec.d_c, t, t < spec.carriers("c")),
+                                       (ends[1], d_own, t - first_own, t >= first_own),
+                                       (ends[2], spec.d_g, t, t < spec.carriers("g"))):
+            row += range(start + place * d, start + (place + 1) * d) if shown else (next(pool) for _ in range(d))
+        row += [next(pool) for _ in range(d_noise)]
+        rows.append(row + [ends[4] + t] * spec.shows_shortcut(view))
+    return np.array(rows, np.int64)
 
 
 def maps(spec: GaussianSpec) -> tuple[ObservationMap, ObservationMap]:
-    """The observation maps (G_I, G_C) of a specification; a map seed of None counts as 0."""
+    """The observation maps (G_I, G_C) of a specification, of one token each; a map seed of None counts as 0."""
     fixed = (spec.condition, spec.map_seed or 0)
     return (
-        observation_map(spec.map, spec.p_image, *fixed, "image"),
-        observation_map(spec.map, spec.p_clinical, *fixed, "clinical"),
+        observation_map(spec.map, spec.token_width("image"), *fixed, "image"),
+        observation_map(spec.map, spec.token_width("clinical"), *fixed, "clinical"),
     )
 
 
@@ -178,20 +178,27 @@ def observe(
 
     `risk` is P(y = 1 | both views); the observation maps, being invertible, do not change it. Records are numbered
     from `first_record`. Without `labelled` the cohort holds nothing that a label knob could touch: no task, label,
-    risk or liability. Raises UnknownName for a domain that does not exist.
+    risk or liability; and a share `pi_mis` of its records shows another patient's clinical record. Raises UnknownName
+    for a domain that does not exist.
     """
     law = liability(spec, domain)
-    z_image, z_clinical = measure(factors, spec, rng)
+    z_image, z_clinical = measure(factors, spec, rng, domain)
+    if not labelled and spec.pi_mis:
+        factors, z_clinical = _mismatched(factors, z_clinical, spec, domain, rng)
     g_image, g_clinical = maps(spec)
-    n = len(factors)
+    n, hospitals = len(factors), spec.n_sites_e if domain == "external" else spec.n_sites
     record = np.arange(first_record, first_record + n, dtype=np.int64)
-    latents = {k: v for k, v in vars(factors).items() if k not in ("liability", "label")}
+    latents = {k: v for k, v in vars(factors).items() if k not in ("liability", "label", "site", "shortcut")}
+    if labelled and spec.shortcut != "none":
+        latents["shortcut"] = factors.shortcut
     provenance: dict[str, object] = {"world": "gaussian", "domain": domain, "knobs": spec.stage("source")}
     answers: dict[str, object] = {}
     if labelled:
         latents["liability"] = factors.liability
         provenance["knobs"] = asdict(spec)
         provenance["risk_given"] = ["image", "clinical"]
+        if hospitals > 1:
+            provenance["risk_over"] = ["site"]  # marginalised
         provenance["prevalence"] = law.prevalence if law.target is None else law.target
         answers = {
             "tasks": {TASK.name: TASK},
@@ -199,21 +206,47 @@ def observe(
             "risk": {TASK.name: risk(z_image, z_clinical, spec, domain)},
         }
     return Cohort(
-        streams={"image": _stream("image", g_image(z_image)), "clinical": _stream("clinical", g_clinical(z_clinical))},
+        streams={"image": _stream("image", g_image, z_image, spec), "clinical": _stream("clinical", g_clinical,
+                                                                                       z_clinical, spec)},
         length=np.ones(n, np.int64),
         record=record,
         subject=record.copy(),
-        site=np.full(n, domain),
+        site=np.full(n, domain) if hospitals == 1 else np.char.add(f"{domain}-", factors.site.astype(str)),
         factors=latents,
         provenance=provenance,
         **answers,
     )
 
 
+def _mismatched(
+    factors: Factors, z_clinical: Float[np.ndarray, "n p_c"], spec: GaussianSpec, domain: str, rng: np.random.Generator
+) -> tuple[Factors, Float[np.ndarray, "n p_c"]]:
+    """Factors and clinical coordinates where a share pi_mis of records has the clinical record of a fresh patient.
+
+    A fresh patient, not one of these: the first n records of a longer draw stay the same.
+    """
+    which, who, how = rng.spawn(3)
+    wrong = which.random(len(factors)) < spec.pi_mis
+    other = sample_factors(len(factors), spec, domain, who)
+    shown = measure(other, spec, how, domain)[1]
+    clinical = {name: np.where(wrong[:, None], getattr(other, name), getattr(factors, name))
+                for name in ("v", "c_clinical", "g_clinical")}
+    return replace(factors, **clinical), np.where(wrong[:, None], shown, z_clinical)
+
+
 def risk(
     z_image: Float[np.ndarray, "n p_i"], z_clinical: Float[np.ndarray, "n p_c"], spec: GaussianSpec, domain: str
 ) -> Float[np.ndarray, " n"]:
-    """P(y = 1 | z_I, z_C) in a domain, float64."""
+    """P(y = 1 | z_I, z_C) in a domain, float64; the hospital, no input, is marginalised over."""
+    if spec.alpha_lat != 2:
+        full = latent(spec, domain)
+        z = np.concatenate([z_image, z_clinical], axis=1)
+        return by_rows(lambda block: full.risk(block.astype(np.float64)), z, np.empty(len(z)))
+    if not spec.gaussian_in(domain):
+        full = reader(joint(spec, domain))
+        z = np.concatenate([z_image, z_clinical], axis=1)
+        stats = by_rows(lambda block: full.stats(block.astype(np.float64)), z, np.empty((len(z), 4)))
+        return full.risk(stats)
     law = moments(spec, domain)
     # One number, the best linear score, says all that z says about l: the weights are solved for once, not per block.
     weights = solve(law.cov, law.cov_liability)
@@ -235,10 +268,16 @@ def limits(spec: GaussianSpec) -> Any:
 
 def limit(spec: GaussianSpec, domain: str, view: str) -> float:
     """The Bayes limit (an AUC) of a view, "full", "image" or "clinical", in a domain. Raises UnknownName."""
+    from simlab.limits import latent_areas
+    from simlab.limits.areas import view_limit
     from simlab.limits.oracles import view_oracle
 
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
+    if spec.alpha_lat != 2:
+        return latent_areas.view_limit(spec, domain, view)[0]
+    if not spec.gaussian_in(domain):
+        return view_limit(joint(spec, domain), view)[0]
     oracle = view_oracle(moments(spec, "source"), moments(spec, "external"), view)
     return oracle.external if domain == "external" else oracle.internal
 
@@ -254,28 +293,11 @@ def _draws(
     }
 
 
-def _reweighted(level: np.ndarray, law: Liability) -> np.ndarray:
-    """Liabilities (n,) moved, quantile by quantile, to the law in which positives have prevalence `law.target`.
-
-    Resampling classes multiplies the density by target/K above the threshold and by (1 - target)/(1 - K) below. Moving
-    quantiles gives exactly that law, and moves every record smoothly with the target.
-    """
-    k, target = law.prevalence, law.target
-    z = (level - law.mean) / law.sd
-    below, above = ndtr(z), ndtr(-z)  # both tails, so that neither loses digits
-    low = ndtri(np.minimum(below * ((1 - k) / (1 - target)), 1 - k))
-    high = -ndtri(np.minimum(above * (k / target), k))
-    return law.mean + law.sd * np.where(above < target, high, low)
-
-
-def _along(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-    """beta'x, float64, for beta = (1, ..., 1)/sqrt(d)."""
-    return x.sum(axis=1, dtype=np.float64) / np.sqrt(x.shape[1])
-
-
-def _moved(x: Float[np.ndarray, "n d"], by: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
-    """x moved by `by` along beta."""
-    return x + (by / np.sqrt(x.shape[1])).astype(np.float32)[:, None]
+def _loaded(g: Float[np.ndarray, "n d"], loading: float, effect: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+    """Nuisance with this loading on the site effect."""
+    if not loading:
+        return g
+    return np.float32(np.sqrt(1 - loading**2)) * g + (loading * effect).astype(np.float32)[:, None]
 
 
 def _blend(first: np.ndarray, own: np.ndarray, correlation: float) -> np.ndarray:
@@ -287,11 +309,21 @@ def _noise_sd(reliability: float) -> np.float32:
     return np.float32(np.sqrt(1 / reliability - 1))
 
 
-def _stream(name: str, x: Float[np.ndarray, "n p"]) -> Stream:
-    n, p = x.shape
+def _stream(name: str, g: ObservationMap, z: Float[np.ndarray, "n p"], spec: GaussianSpec) -> Stream:
+    """A view as features: one channel a feature, or, of several tokens, one channel a token with its features."""
+    n, p = z.shape
+    if spec.n_tok == 1:
+        return Stream(
+            values=g(z)[:, None, :],
+            observed=np.ones((n, 1, p), bool),
+            channels=tuple(f"{name}-{i}" for i in range(p)),
+            units=("1",) * p,
+        )
+    columns = token_columns(spec, name)
+    tokens = g(z[:, columns].reshape(n * spec.n_tok, -1)).reshape(n, 1, spec.n_tok, -1)
     return Stream(
-        values=x[:, None, :],
-        observed=np.ones((n, 1, p), bool),
-        channels=tuple(f"{name}-{i}" for i in range(p)),
-        units=("1",) * p,
+        values=tokens,
+        observed=np.ones((n, 1, spec.n_tok), bool),
+        channels=tuple(f"{name}-token-{i}" for i in range(spec.n_tok)),
+        units=("1",) * spec.n_tok,
     )

@@ -4,6 +4,13 @@ The three `li2025-*` presets are worlds whose limits come near the AUCs reported
 health records (arXiv 2509.15470): imaging alone about .73, both views about .91. They differ in where the label's
 signal lies, which is what the study leaves open. They were calibrated on exact *limits*; cohort sizes are free. The
 target is the source until a shift is set (kappa_e for the shared preset, delta_v_e for the independent one).
+The study's own numbers came from trained models: a second set `li2025-trained-*`, whose *trained* arms come near them,
+belongs in `TRAINED` once those arms have been calibrated (docs/environments.md, "Presets").
+
+The four `kamai-*` presets are the regimes of arXiv 2606.11190: whether aligning the views, and whether predicting one
+from the other in its own units, finds the shared causes before correlated nuisance. With errors of reliability rel and
+nuisance of amplitude alpha_g and correlation nu, alignment does where sqrt(rel_ci rel_cc) > nu, prediction where
+sqrt(rel) > nu alpha_g.
 """
 
 from __future__ import annotations
@@ -25,6 +32,14 @@ class Preset:
 
 _LI2025 = {"prevalence": 0.4, "rel_cc": 0.9, "rel_u": 0.8, "rel_v": 0.9, "h2": 0.85, "rel_ci": 0.35}
 
+# Worlds calibrated on trained arms rather than on limits, `li2025-trained-*`: none yet.
+TRAINED: tuple[Preset, ...] = ()
+
+_KAMAI = (("both", 0.3, 1.0, "alignment and prediction both find the shared causes"),
+          ("alignment", 0.5, 3.0, "alignment alone finds them: the nuisance is loud, but less correlated"),
+          ("prediction", 0.95, 0.5, "prediction alone finds them: the nuisance is faint, but more correlated"),
+          ("neither", 0.95, 2.0, "neither finds them: the nuisance is louder and more correlated"))
+
 PRESETS: tuple[Preset, ...] = (
     Preset("default", {}, "every knob at its default: the label drawn equally from shared, image and clinical causes"),
     Preset("li2025-shared",
@@ -35,6 +50,9 @@ PRESETS: tuple[Preset, ...] = (
            "most signal is shared, some is the clinical record's own"),
     Preset("li2025-independent", {**_LI2025, "w_c": 0.05, "w_u": 0.3, "w_v": 0.65},
            "image and record carry separate signal; cross-modal prediction has next to nothing to learn"),
+    *TRAINED,
+    *(Preset(f"kamai-{name}", {"w_c": 1.0, "d_g": 4, "nu": nu, "alpha_g": loud}, meaning)
+      for name, nu, loud, meaning in _KAMAI),
 )
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from simlab.environments import knobs as gaussian_knobs
+from simlab.environments import visit_knobs
 from simlab.environments.knobs import Knob
 from simlab.errors import OutOfDomain, unknown
 
@@ -21,8 +22,8 @@ class World:
     """A world with known answers: its knobs, and (in `module`) how it is sampled and what is best possible in it.
 
     `module` is a module's name, or any object, that has `sample_factors`, `observe`, `limits` and the tuple `DOMAINS`,
-    "source" first, and where limits are known `limit(spec, domain, view)`. The generator is always passed
-    in; nothing is drawn from a global state.
+    "source" first, and where limits are known `limit(spec, domain, view)`. The generator is always passed in: nothing
+    is drawn from a global state.
     """
 
     name: str
@@ -86,3 +87,4 @@ def find_world(name: str) -> World:
 register_world(
     World("gaussian", gaussian_knobs.GAUSSIAN_KNOBS, gaussian_knobs.spec, module="simlab.environments.gaussian")
 )
+register_world(World("longitudinal", visit_knobs.LONGITUDINAL_KNOBS, visit_knobs.spec, "simlab.environments.visits"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from simlab import rng
 from simlab.cohort import Cohort, Scenario
 from simlab.environments.registry import find_world
@@ -43,7 +45,7 @@ def sample_cohort(
     place = where.domains.index(domain)
     spec = with_map(spec, entropy, seed)
     factors = where.sample_factors(n, spec, domain, rng.generator(entropy, seed, stage, place, 0))
-    return where.observe(
+    cohort = where.observe(
         factors,
         spec,
         domain,
@@ -51,6 +53,17 @@ def sample_cohort(
         first_record=(rng.STAGES[stage] << _STAGE_BITS) + (place << _DOMAIN_BITS),
         labelled=stage != "pretraining-data",
     )
+    flip = getattr(spec, "flip", 0.0)
+    if stage == "training-data" and flip:
+        return _flipped(cohort, flip, rng.generator(entropy, seed, "labels", place))
+    return cohort
+
+
+def _flipped(cohort: Cohort, share: float, generator: np.random.Generator) -> Cohort:
+    """The cohort with this share of its binary labels flipped at random; its risk stays that of the true label."""
+    wrong = generator.random(len(cohort)) < share
+    labels = {name: np.where(wrong, 1 - y, y) for name, y in cohort.labels.items()}
+    return replace(cohort, labels=labels, provenance={**cohort.provenance, "flipped": share})
 
 
 def sample_scenario(

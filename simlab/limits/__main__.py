@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 
-from simlab.environments.knobs import find, parse
+from simlab.environments.knobs import GaussianSpec, find, parse
 from simlab.environments.presets import from_preset
 from simlab.errors import OutOfDomain, Parser, command
 
@@ -17,6 +18,8 @@ _PROG = "python -m simlab.limits"
 _EXAMPLE = f"""examples:
   {_PROG} --set w_c=0.6 --set kappa_e=0.4 --n-labelled 100,300,1000
   {_PROG} --preset li2025-shared --set kappa_e=0.56 --json
+  {_PROG} --severity
+  {_PROG} --match transfer=0.05 --set w_c=0.6
   {_PROG} --list
 
 docs/theory.md has the formulas and the meaning of every key."""
@@ -32,6 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--n-labelled", metavar="N,N,...", default="",
                         help="label counts to predict AUCs for (default: the knob n_lab)")
     parser.add_argument("--k", metavar="K", help="canonical pairs that cross_modal keeps (default: d_c)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--severity", action="store_true",
+                     help="instead: how severe each kind of shift is at the ends of its sweep range")
+    how.add_argument("--match", metavar="SCALE=LEVEL",
+                     help="instead: the knob at which each kind of shift is this severe, for example transfer=0.05")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--list", action="store_true", help="list knobs (symbol, name, default, domain) and presets")
     return parser
@@ -40,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status. Raises SimlabError (a subclass) for bad input."""
     args = _parser().parse_args(argv)
+    from simlab.limits import table
     if args.list:
-        from simlab.limits import table
         print(table.knobs())
         return 0
     knobs = _settings(args.settings)
@@ -49,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.k is not None and len(k) != 1:
         raise OutOfDomain(f"--k takes one whole number, not {args.k!r}.")
     spec = from_preset(args.preset or "default", **knobs)
-    from simlab.limits import table
+    if args.severity or args.match is not None:
+        print(_severity(spec, args.match, table.title(knobs, args.preset, "Severity of shifts"), args.json))
+        return 0
     from simlab.limits.report import limits
     result = limits(spec, k[0] if k else None, counts or [spec.n_lab])
     if args.json:
@@ -57,6 +67,24 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(table.render(result, table.title(knobs, args.preset)))
     return 0
+
+
+def _severity(world: GaussianSpec, level: str | None, title: str, as_json: bool) -> str:
+    """What --severity (no level) and --match (SCALE=LEVEL) print. Raises UnknownName and OutOfDomain."""
+    from simlab.limits import severity, table
+    scale, _, text = (part.strip() for part in (level or "").partition("="))
+    if level is None:
+        rows, entry = severity.compare(world), {}
+    else:
+        try:
+            number = float(text)
+        except ValueError:
+            raise OutOfDomain(f"--match takes SCALE=LEVEL, for example transfer=0.05, not {level!r}.") from None
+        rows, entry = severity.match_all(number, world, scale), {"scale": scale, "level": number}
+        title += f"; each where {scale} = {number:g}"
+    if as_json:
+        return json.dumps({**entry, "shifts": rows, "spec": asdict(world)}, allow_nan=False, indent=2)
+    return table.severity(rows, title)
 
 
 def _settings(pairs: list[str]) -> dict[str, float | int | str]:

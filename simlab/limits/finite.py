@@ -20,7 +20,7 @@ from simlab.environments.knobs import GaussianSpec
 from simlab.limits.gaussian import Moments
 from simlab.limits.liability import Numbers, auc
 from simlab.limits.oracles import best_in_span, retained
-from simlab.limits.subspace import Span, cca, choices
+from simlab.limits.subspace import Span, cca, choices, whitener
 
 Curve = Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, " n"]]
 
@@ -52,22 +52,31 @@ class Crossing:
     reading: str
 
 
-def least_squares_correlation(share: Numbers, p: int, n: Numbers, prevalence: float) -> Numbers:
+def least_squares_correlation(share: Numbers, p: Numbers, n: Numbers, prevalence: Numbers,
+                              flip: float = 0.0) -> Numbers:
     """r_n between an OLS/LDA score on p features (n labels) and the liability; NaN where n <= p + 1.
 
     r_n^2 = R^2 R_o^2 / (R_o^2 + p (1 - R_o^2)/(n - p - 1)), R_o^2 = R^2 phi(t)^2/(K (1 - K)) the share of the
-    0/1 label's variance that the best linear score explains; `share` is R^2.
+    0/1 label's variance that the best linear score explains; `share` is R^2. With a share `flip` of training labels
+    flipped, Cov(x, y) shrinks by 1 - 2 flip and K becomes the share of positive labels seen.
     """
-    share, n = np.broadcast_arrays(np.asarray(share, float), np.asarray(n, float))
-    observed = share * density(prevalence) ** 2 / (prevalence * (1 - prevalence))
+    share, p, n, prevalence = np.broadcast_arrays(*(np.asarray(x, float) for x in (share, p, n, prevalence)))
+    observed = share * ((1 - 2 * flip) * density(prevalence)) ** 2 / label_variance(prevalence, flip)
     free = np.where(n > p + 1, n - p - 1, np.nan)
     below = observed + p * (1 - observed) / free
     return np.sqrt(share * np.divide(observed, below, out=np.zeros_like(below), where=below != 0))
 
 
-def density(prevalence: float) -> float:
+def density(prevalence: Numbers) -> Numbers:
     """phi(t), the standard normal density at the threshold t = Phi^-1(1 - K)."""
-    return float(np.exp(-(ndtri(prevalence) ** 2) / 2) / np.sqrt(2 * np.pi))
+    value = np.exp(-(ndtri(prevalence) ** 2) / 2) / np.sqrt(2 * np.pi)
+    return float(value) if np.ndim(value) == 0 else value
+
+
+def label_variance(prevalence: Numbers, flip: float) -> Numbers:
+    """Variance of the 0/1 training label when this share is flipped."""
+    seen = prevalence + flip * (1 - 2 * prevalence)
+    return seen * (1 - seen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +109,14 @@ class Equivalent:
 
 
 def equivalent(law: Moments, basis: Float[np.ndarray, "p q"] | None = None, taus: int = 28,
-               kappas: int = 160) -> Equivalent:
+               kappas: int = 160, flip: float = 0.0) -> Equivalent:
     """The ridge equivalent of a law's features: plain (no basis), or stretched by tau along a pretrained span.
 
     Noise coordinates, uncorrelated with everything, enter by their number alone unless the basis uses them.
     """
     core, extra = _core(law, basis)
-    cov, m = law.cov[np.ix_(core, core)], law.cov_liability[core] * density(law.prevalence_law)
+    phi = (1 - 2 * flip) * density(law.prevalence_law)
+    cov, m = law.cov[np.ix_(core, core)], law.cov_liability[core] * phi
     stretches = [np.eye(len(core))]
     if basis is not None:
         u, s, _ = np.linalg.svd(basis[core], full_matrices=False)
@@ -114,8 +124,7 @@ def equivalent(law: Moments, basis: Float[np.ndarray, "p q"] | None = None, taus
         stretches += [np.eye(len(core)) + (np.sqrt(1 + tau**2) - 1) * u @ u.T for tau in np.geomspace(0.05, 30, taus)]
     parts = [_sums(*np.linalg.eigh(w @ cov @ w), w @ m, extra, kappas) for w in stretches]
     a, c, df1, df2 = (np.concatenate([part[i] for part in parts]) for i in range(4))
-    prevalence = law.prevalence_law
-    return Equivalent(a, c, df1, df2, parts[0][4], prevalence * (1 - prevalence), density(prevalence))
+    return Equivalent(a, c, df1, df2, parts[0][4], float(label_variance(law.prevalence_law, flip)), phi)
 
 
 def _core(law: Moments, basis: Float[np.ndarray, "p q"] | None) -> tuple[np.ndarray, Float[np.ndarray, " x"]]:
@@ -140,19 +149,35 @@ def _sums(values: Float[np.ndarray, " c"], vectors: Float[np.ndarray, "c c"], m:
 
 
 def methods(spec: GaussianSpec, law: Moments, k: int) -> dict[str, Method | None]:
-    """The four predictions for a source law; None for those that do not hold under the spec's map."""
+    """The four predictions for a source law; None for those that do not hold there."""
+    if undefined_reason(spec):
+        return {"supervised": None, "supervised_tuned": None, "cross_modal": None, "cross_modal_finetuned": None}
     span = cca(law, k)
     tuned = untuned_reason(spec) is None
+    # Tokens that repeat a number add no feature to a least-squares fit.
+    p = law.p if spec.n_tok == 1 else whitener(law.cov).shape[1]
     return {
-        "supervised": Method(_least_squares(np.ones(1), np.array([retained(law)]), law.p, law), law.p + 2),
-        "supervised_tuned": Method(_best_penalty([(1.0, equivalent(law))], law), 2) if tuned else None,
-        "cross_modal": Method(_least_squares(*_retained_in(law, span), 2 * k, law), 2 * k + 2),
-        "cross_modal_finetuned": Method(_best_penalty(_stretched(law, span), law), 2) if tuned else None,
+        "supervised": Method(_least_squares(np.ones(1), np.array([retained(law)]), p, law, spec.flip), p + 2),
+        "supervised_tuned": Method(_best_penalty([(1.0, equivalent(law, flip=spec.flip))], law), 2) if tuned else None,
+        "cross_modal": Method(_least_squares(*_retained_in(law, span), 2 * k, law, spec.flip), 2 * k + 2),
+        "cross_modal_finetuned": Method(_best_penalty(_stretched(law, span, spec.flip), law), 2) if tuned else None,
     }
 
 
+def undefined_reason(spec: GaussianSpec) -> str | None:
+    """Why none of the predictions holds in this spec's source hospital; None where they do."""
+    if spec.gaussian_in("source"):
+        return None
+    what = "a mixture of hospitals" if spec.w_x == 0 else "a product of causes"
+    if spec.alpha_lat != 2:
+        what = f"causes of shape alpha_lat = {spec.alpha_lat:g}"
+    return f"they are for a Gaussian law of features and liability, and {what} make none"
+
+
 def untuned_reason(spec: GaussianSpec) -> str | None:
-    """Why the two tuned predictions do not hold under this spec's map; None where they do."""
+    """Why the two tuned predictions do not hold in this spec's source hospital or under its map; None where they do."""
+    if undefined_reason(spec):
+        return undefined_reason(spec)
     if spec.map == "mlp":
         return "the map is an MLP: a penalty acts on features that are not a rotation of the measured coordinates"
     if spec.map == "linear" and spec.condition > 1:
@@ -167,19 +192,19 @@ def _retained_in(law: Moments, span: Span) -> tuple[np.ndarray, np.ndarray]:
     return weights, best_in_span(law, stack)[1] ** 2
 
 
-def _least_squares(weights: np.ndarray, shares: np.ndarray, p: int, law: Moments) -> Curve:
+def _least_squares(weights: np.ndarray, shares: np.ndarray, p: int, law: Moments, flip: float) -> Curve:
     """The least-squares curve, averaged over a span's choices."""
     def curve(n: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        r = least_squares_correlation(shares[:, None], p, np.asarray(n, float)[None, :], law.prevalence_law)
+        r = least_squares_correlation(shares[:, None], p, np.asarray(n, float)[None, :], law.prevalence_law, flip)
         return weights @ np.where(np.isnan(r), np.nan, auc(np.nan_to_num(r), law.prevalence_law))
     return curve
 
 
-def _stretched(law: Moments, span: Span) -> list[tuple[float, Equivalent]]:
+def _stretched(law: Moments, span: Span, flip: float) -> list[tuple[float, Equivalent]]:
     """Fine-tuning equivalents of a span's choices, weighted (a coarse rule where there are ties)."""
     weights, stack = choices(span, (law,), 5 if len(span.tied) == 1 else 3)
     taus = 28 if len(weights) == 1 else 14
-    return [(float(w), equivalent(law, basis, taus)) for w, basis in zip(weights, stack, strict=True)]
+    return [(float(w), equivalent(law, basis, taus, flip=flip)) for w, basis in zip(weights, stack, strict=True)]
 
 
 def _best_penalty(parts: list[tuple[float, Equivalent]], law: Moments) -> Curve:

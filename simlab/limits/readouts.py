@@ -6,6 +6,7 @@ None of these is a knob: shares of variance are (docs/environments.md). Informat
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from functools import lru_cache
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Complex, Float
 from numpy.polynomial.legendre import leggauss
 from scipy.special import ndtr, ndtri, xlogy
 
+from simlab.limits.atoms import mmi
 from simlab.limits.gaussian import Moments, view_index
 from simlab.limits.liability import auc
 from simlab.limits.oracles import VIEWS, retained
@@ -54,14 +56,13 @@ def informations(law: Moments) -> dict[str, float | None]:
     which for a scalar Gaussian target is BROJA's. `label_*`: I(y; view). `views`: I(z_I; z_C).
     """
     full, image, clinical = (about_liability(law, view) for view in VIEWS)
-    redundancy, most = min(image, clinical), max(image, clinical)
+    atoms = mmi(image, clinical, full)
     values = {
         "views": between_views(law),
         "liability_full": full, "liability_image": image, "liability_clinical": clinical,
         "liability_image_given_clinical": full - clinical, "liability_clinical_given_image": full - image,
         "interaction": image + clinical - full,
-        "pid_redundancy": redundancy, "pid_unique_image": image - redundancy,
-        "pid_unique_clinical": clinical - redundancy, "pid_synergy": full - most,
+        **{f"pid_{name}": value for name, value in asdict(atoms).items()},
         **{f"label_{view}": about_label(law, view) for view in VIEWS},
     }
     return {key: float(value) if math.isfinite(value) else None for key, value in values.items()}

@@ -7,13 +7,16 @@ from dataclasses import asdict
 
 from simlab.environments.knobs import GaussianSpec
 from simlab.errors import OutOfDomain
-from simlab.limits import finite, readouts
+from simlab.limits import atoms, finite, readouts
 from simlab.limits.gaussian import Moments, moments
-from simlab.limits.oracles import VIEWS, Oracle, cross_modal_own, decompose, span_oracle, view_oracle
+from simlab.limits.oracles import VIEWS, Oracle, decompose
+from simlab.limits.places import oracles_of, own_pairs
 from simlab.limits.subspace import Span, cca, cross_prediction, pca, pca_joint
 
 PLACES = ("internal", "external", "source_bayes_external")
 MOST_FEATURES = 4096  # dense linear algebra above this takes minutes and gigabytes
+ATOMS = {"redundancy": "pid_redundancy", "unique_image": "pid_unique_image", "unique_clinical": "pid_unique_clinical",
+         "synergy": "pid_synergy", "interaction": "interaction"}
 SPANS: dict[str, Callable[[Moments, int], Span]] = {
     "pca": pca, "pca_joint": pca_joint, "cross_prediction": cross_prediction}
 
@@ -27,29 +30,37 @@ def limits(spec: GaussianSpec, k: int | None = None, n_labelled: Sequence[int] =
     meaning, and for more than 4096 features.
     """
     k = spec.d_c if k is None else k
-    counts = _counts(n_labelled)
+    counts = check_counts(n_labelled)
     _check(spec, k)
     source, target = moments(spec, "source"), moments(spec, "external")
-    oracles = {view: view_oracle(source, target, view) for view in VIEWS}
-    oracles["cross_modal"] = span_oracle(source, target, cca(source, k))
-    spans = {name: span_oracle(source, target, span(source, k)) for name, span in SPANS.items()}
-    out: dict[str, object] = {place: {name: getattr(o, place) for name, o in oracles.items()} for place in PLACES}
-    out["external"]["cross_modal_own"] = cross_modal_own(target, k)  # type: ignore[index]
+    cuts = {"cross_modal": cca(source, k), **{name: span(source, k) for name, span in SPANS.items()}}
+    found = oracles_of(spec, source, target, cuts)
+    oracles = {name: found[name] for name in (*VIEWS, "cross_modal")}
+    spans = {name: found[name] for name in SPANS}
+    out: dict[str, object] = {place: {name: getattr(o, place, None) for name, o in oracles.items()} for place in PLACES}
+    out["external"]["cross_modal_own"] = own_pairs(spec, target, k)  # type: ignore[index]
     out |= _finite(spec, source, k, counts)
+    known = readouts.informations(source)
+    inside = spec.gaussian_in("source")
+    apart = spec.alpha_lat == 2 and (spec.gaussian or spec.n_sites == spec.n_sites_e == 1)  # whether z is Gaussian
+    information = known if inside else dict.fromkeys(known)
     out |= {
         "canonical_correlations": readouts.canonical_correlations(source),
         "canonical_correlations_external": readouts.canonical_correlations(target),
-        "standard_error": oracles["cross_modal"].standard_error,
+        "canonical_correlations_unlabelled": [
+            (1 - spec.pi_mis) * rho for rho in readouts.canonical_correlations(source)],
+        "standard_error": max(oracle.standard_error for oracle in oracles.values() if oracle),
         "cross_modal_range": _ranges(oracles["cross_modal"]),
         **{name: _span_entry(oracle) for name, oracle in spans.items()},
-        "decomposition": {name: {key: value for key, value in asdict(
-            decompose(o.internal, o.external, o.source_bayes_external)).items() if key != "learning"}
-            for name, o in oracles.items()},
+        "decomposition": {name: _terms(oracle) for name, oracle in oracles.items()},
         "prevalence": source.prevalence,
         "prevalence_external": target.prevalence,
-        "domain_auc": {view: readouts.domain_auc(source, target, view) for view in VIEWS},
-        "jeffreys": {view: readouts.jeffreys(source, target, view) for view in VIEWS},
-        "mutual_information": readouts.informations(source),
+        "domain_auc": {view: readouts.domain_auc(source, target, view) if apart else None for view in VIEWS},
+        "jeffreys": {view: readouts.jeffreys(source, target, view) if apart else None for view in VIEWS},
+        "mutual_information": information,
+        "atoms": {name: information[key] for name, key in ATOMS.items()},
+        "dependence": atoms.dependence(source),
+        "separation": atoms.separation(source),
         "k": k,
         "notes": _notes(spec, target),
         "spec": asdict(spec),
@@ -57,7 +68,8 @@ def limits(spec: GaussianSpec, k: int | None = None, n_labelled: Sequence[int] =
     return out
 
 
-def _counts(n_labelled: Sequence[int]) -> tuple[int, ...]:
+def check_counts(n_labelled: Sequence[int]) -> tuple[int, ...]:
+    """Label counts as whole numbers. Raises OutOfDomain."""
     for n in n_labelled:
         if n != int(n) or not 2 <= n <= 10_000_000:
             raise OutOfDomain(f"n_labelled = {n} is outside its domain: whole numbers in [2, 1e+07].")
@@ -84,20 +96,31 @@ def _finite(spec: GaussianSpec, source: Moments, k: int, counts: tuple[int, ...]
     }
 
 
-def _ranges(oracle: Oracle) -> dict[str, list[float]]:
-    return {place: list(pair) for place, pair in zip(PLACES, oracle.ranges, strict=True)}
+def _terms(oracle: Oracle | None) -> dict[str, float | None]:
+    """The population terms of the external loss."""
+    if oracle is None:
+        return {"irreducible": None, "transfer": None}
+    terms = decompose(oracle.internal, oracle.external, oracle.source_bayes_external)
+    return {"irreducible": terms.irreducible, "transfer": terms.transfer}
 
 
-def _span_entry(oracle: Oracle) -> dict[str, object]:
-    return {**{place: getattr(oracle, place) for place in PLACES}, "range": _ranges(oracle),
-            "standard_error": oracle.standard_error}
+def _ranges(oracle: Oracle | None) -> dict[str, list[float | None]]:
+    pairs = ((None, None),) * 3 if oracle is None else oracle.ranges
+    return {place: list(pair) for place, pair in zip(PLACES, pairs, strict=True)}
+
+
+def _span_entry(oracle: Oracle | None) -> dict[str, object]:
+    return {**{place: getattr(oracle, place, None) for place in PLACES}, "range": _ranges(oracle),
+            "standard_error": getattr(oracle, "standard_error", None)}
 
 
 def _notes(spec: GaussianSpec, target: Moments) -> list[str]:
     """What a reader must know about these numbers that the numbers do not say."""
     notes = []
-    reason = finite.untuned_reason(spec)
-    if reason:
+    undefined, reason = finite.undefined_reason(spec), finite.untuned_reason(spec)
+    if undefined:
+        notes.append(f"all predictions with n labels and the informations are null: {undefined}")
+    elif reason:
         notes.append(f"supervised_tuned and cross_modal_finetuned are null: {reason}")
     if spec.map == "mlp":
         notes.append("an MLP map moves no limit of all features or one view; cross_modal, pca, cross_prediction and "
@@ -105,6 +128,16 @@ def _notes(spec: GaussianSpec, target: Moments) -> list[str]:
     elif spec.map == "linear" and spec.condition > 1:
         notes.append("pca and cross_prediction hold in measured coordinates, before the map of condition number "
                      f"{spec.condition:g} stretches them")
+    if spec.alpha_lat != 2:
+        notes.append("AUC limits are means of the exact risk over 80,000 sampled records, with standard_error; spans "
+                     "are those of the covariances, and null where they mix causes with anything else")
+    elif not spec.gaussian:
+        notes.append("AUC limits are integrals of the exact risk by randomised quasi-Monte Carlo, with standard_error; "
+                     "spans are those of the covariances")
+    if spec.n_sites > 1 or spec.n_sites_e > 1:
+        notes.append("the hospital is no input: the risk and every limit marginalise over it")
+    if spec.alpha_lat != 2 or (not spec.gaussian and spec.n_sites + spec.n_sites_e > 2):
+        notes.append("domain_auc and jeffreys are null: they are for Gaussian laws")
     if target.prevalence != target.prevalence_law:
         notes.append("classes are resampled in the target: its AUCs are those without it; jeffreys leaves it out")
     return notes

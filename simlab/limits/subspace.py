@@ -267,3 +267,8 @@ def _draws(span: Span, n: int) -> Iterator[Float[np.ndarray, "_ p q"]]:
             q, _ = np.linalg.qr(rng.standard_normal((size, group.size, group.chosen)))
             columns.extend(basis @ q for basis in group.bases)
         yield np.concatenate(columns, axis=2)
+
+
+def sample_choices(span: Span, n: int) -> Float[np.ndarray, "n p q"]:
+    """n Haar draws of a span's choices as bases, the same every time."""
+    return np.concatenate(list(_draws(span, n)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -24,11 +24,11 @@ def render(result: Mapping[str, Any], title: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def title(knobs: Mapping[str, Any], preset: str | None) -> str:
+def title(knobs: Mapping[str, Any], preset: str | None, what: str = "Best possible AUC") -> str:
     """One line that says which world this is: the preset and the knobs set, by symbol."""
     shown = ", ".join(f"{key} = {_plain(value)}" for key, value in knobs.items())
     base = f"preset {preset}" if preset else "default world"
-    return f"Best possible AUC, Gaussian-liability world: {base}{', ' + shown if shown else ''}"
+    return f"{what}, Gaussian-liability world: {base}{', ' + shown if shown else ''}"
 
 
 def _limits(result: Mapping[str, Any]) -> str:
@@ -41,7 +41,7 @@ def _limits(result: Mapping[str, Any]) -> str:
         rows.append((label, [_number(result["decomposition"][key][term], signed=True) for key, _ in _COLUMNS]))
     lines = [_grid(rows)]
     low, high = result["cross_modal_range"]["internal"]
-    if high - low > 1e-9:
+    if low is not None and high - low > 1e-9:
         error = result["standard_error"]
         lines.append(f"cross-modal keeps {_count(result['k'], 'pair')}, some among tied ones: mean over all choices; "
                      f"inside {low:.4f} to {high:.4f}" + (f"; standard error {error:.1g}" if error else ""))
@@ -84,6 +84,7 @@ def _readouts(result: Mapping[str, Any]) -> str:
     lines.append("  information (nats): " + ", ".join(f"{label} {_number(info[key])}" for label, key in (
         ("between views", "views"), ("about the label: both", "label_full"), ("image", "label_image"),
         ("clinical", "label_clinical"))))
+    lines += _structure(result)
     for label, key in (("PCA of each view", "pca"), ("PCA of both views stacked", "pca_joint"),
                        ("cross-prediction", "cross_prediction")):
         entry = result[key]
@@ -92,6 +93,35 @@ def _readouts(result: Mapping[str, Any]) -> str:
                      f"{_number(entry['external'])}, source's rule outside {_number(entry['source_bayes_external'])}"
                      f"{error}")
     return "\n".join(lines)
+
+
+def _structure(result: Mapping[str, Any]) -> list[str]:
+    """Atoms of information, distances from conditional independence, separation ratios: one line each."""
+    atoms, far, ratio = result["atoms"], result["dependence"], result["separation"]
+    regimes = ", ".join(dict.fromkeys((ratio["regime_image"], ratio["regime_clinical"])))
+    return [
+        "  atoms about the liability (nats): " + ", ".join(
+            f"{name.replace('_', ' ')} {_number(atoms[name])}" for name in atoms),
+        f"  epsilon: conditional independence squared {_number(far['epsilon_ci_squared'])}, image "
+        f"{_number(far['epsilon_image'])}, clinical {_number(far['epsilon_clinical'])}",
+        "  separation of shared causes from nuisance: " + ", ".join(
+            f"{name} {_number(ratio[key]) if ratio[key] is not None else 'infinite'}" for name, key in (
+                ("alignment", "delta_ca"), ("prediction by the image", "delta_cp_image"),
+                ("by the record", "delta_cp_clinical"))) + f"; recovered by {regimes}",
+    ]
+
+
+def severity(rows: Sequence[Mapping[str, Any]], title: str) -> str:
+    """Shifts by kind (rows of `simlab.limits.severity`) on every scale; what does not reach the level is said below."""
+    reached, not_reached = ([row for row in rows if ("reason" in row) == missing] for missing in (False, True))
+    cells = [("shift", ["knob at", "Jeffreys", "domain AUC", *(name for _, name in _COLUMNS)])]
+    for row in reached:
+        far = "infinite" if row["jeffreys"] is None else _number(row["jeffreys"])
+        lost = [_number(abs(row["transfer"][key]) if abs(row["transfer"][key]) < 5e-5 else row["transfer"][key])
+                for key, _ in _COLUMNS]
+        cells.append((row["kind"], [_plain(row["value"]), far, _number(row["domain_auc"]), *lost]))
+    foot = ["Last four columns: AUC lost outside by the best rule of the source because it is not that of the target"]
+    return "\n\n".join([title, _grid(cells), "\n".join([*foot, *(f"Note: {row['reason']}" for row in not_reached)])])
 
 
 def knobs() -> str:

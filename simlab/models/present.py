@@ -23,10 +23,14 @@ SUMMARIES = ("last", "mean", "min", "max", "observed")
 
 @dataclass(frozen=True)
 class Presentation:
-    """Roles (which streams form the "image" and the "clinical" view), and each summarised stream's mean and scale."""
+    """Roles (which streams form the "image" and the "clinical" view), and each summarised stream's mean and scale.
+
+    `visits`: of each summarised stream where it was fitted; shares of visits observed are of that many everywhere.
+    """
 
     roles: Mapping[str, tuple[str, ...]]
     scaling: Mapping[str, tuple[Float[np.ndarray, "features"], Float[np.ndarray, "features"]]]
+    visits: Mapping[str, int]
 
     def __call__(self, inputs: Inputs) -> dict[str, Float[np.ndarray, "records _"]]:
         """Each role's features, (records, features) float32. Raises InvalidCohort when a stream is missing."""
@@ -42,7 +46,7 @@ class Presentation:
         if name not in self.scaling:
             return stream.floats()[:, 0].reshape(len(stream.values), -1)
         centre, scale = self.scaling[name]
-        return np.nan_to_num((summarise(stream) - centre) / scale).astype(np.float32)
+        return np.nan_to_num((summarise(stream, self.visits[name]) - centre) / scale).astype(np.float32)
 
 
 def fit(
@@ -67,20 +71,22 @@ def fit(
             centre = np.where(known, summary, 0).sum(axis=0) / count
             scale = np.sqrt(np.where(known, (summary - centre) ** 2, 0).sum(axis=0) / count)
             scaling[name] = (centre, np.where(scale > 1e-6, scale, 1.0))
-    return Presentation(chosen, scaling)
+    return Presentation(chosen, scaling, {name: inputs.streams[name].visits for name in scaling})
 
 
-def summarise(stream: Stream) -> Float[np.ndarray, "records features"]:
+def summarise(stream: Stream, visits: int | None = None) -> Float[np.ndarray, "records features"]:
     """The summaries of each channel over a record's observed visits, float64; NaN for a channel never observed.
 
     Features: the channels' last values, then means, minima, maxima, and shares of visits observed (never NaN). With a
-    single visit: the values, then whether they are observed.
+    single visit: the values, then whether they are observed. `visits`: what the shares are of (default: the stream's
+    own visits); a stream of one visit is summarised as one over time where more than one is asked for.
     """
     seen = stream.observed
+    visits = seen.shape[1] if visits is None else visits
     values = np.where(seen, stream.floats().reshape(*seen.shape).astype(np.float64), 0.0)
     count = seen.sum(axis=1)
     ever = count > 0
-    if seen.shape[1] == 1:
+    if seen.shape[1] == visits == 1:
         return np.concatenate([np.where(ever, values[:, 0], np.nan), ever.astype(np.float64)], axis=1)
     last_visit = seen.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
     last = np.take_along_axis(values, last_visit[:, None], axis=1)[:, 0]
@@ -88,4 +94,4 @@ def summarise(stream: Stream) -> Float[np.ndarray, "records features"]:
     low = np.where(seen, values, np.inf).min(axis=1)
     high = np.where(seen, values, -np.inf).max(axis=1)
     parts = [np.where(ever, part, np.nan) for part in (last, mean, low, high)]
-    return np.concatenate([*parts, count / seen.shape[1]], axis=1)
+    return np.concatenate([*parts, count / visits], axis=1)

@@ -60,8 +60,19 @@ def columns(study: Study) -> list[str]:
 
 
 def source_groups(study: Study) -> list[tuple[int, ...]]:
-    """Cells grouped by the values of the axes that touch the source data, in order of first appearance."""
-    source = [axis.name for axis in study.axes if axis.stage == "source"]
+    """Cells grouped by the values of the axes that touch the source data, in order of first appearance.
+
+    A world's `spec.stage("source")` may name more fields than the knobs of that stage (a shortcut shows the label): an
+    axis of one of these counts too.
+    """
+    first: dict[tuple[Value, ...], int] = {}
+    staged = [axis.name for axis in study.axes if axis.stage == "source"]
+    for index in range(n_cells(study)):
+        point = cell(study, index)
+        first.setdefault(tuple(point[name] for name in staged), index)
+    specs = [cell_spec(study, index) for index in first.values()]
+    touched = {symbol for spec in specs if hasattr(spec, "stage") for symbol in spec.stage("source")}
+    source = [axis.name for axis in study.axes if axis.stage == "source" or axis.symbol in touched]
     groups: dict[tuple[Value, ...], list[int]] = {}
     for index in range(n_cells(study)):
         point = cell(study, index)

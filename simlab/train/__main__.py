@@ -27,7 +27,7 @@ def parser() -> Parser:
         epilog="Example: python -m simlab.train jepa-finetuned --data eicu.cohort --splits 20",
     )
     p.add_argument("method", metavar="METHOD", nargs="?", help="name of the method; --list shows all")
-    p.add_argument("--data", metavar="SOURCE", help="a .cohort file (see real_data) or a world's name (gaussian)")
+    p.add_argument("--data", metavar="SOURCE", help="a .cohort file (see real_data) or a world: gaussian, longitudinal")
     p.add_argument("--task", help="binary task to learn (default: the cohort's first)")
     p.add_argument("--compare", default=",".join(COMPARATORS), metavar="A,B", help="comparators (default: %(default)s)")
     p.add_argument("--splits", type=int, default=20, help="repeated splits, or seeds in a world (default: %(default)s)")

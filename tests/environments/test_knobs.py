@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from gaussian_world import COMPANIONS
 
 from simlab.environments import knobs as k
 from simlab.environments.docs import knob_table
@@ -20,14 +21,17 @@ def another(knob):
     if isinstance(knob.domain, k.Choice):
         return next(w for w in knob.domain.words if w != knob.default)
     low, high = knob.sweep or (3, 5)
+    if knob.symbol.startswith("rho_s"):
+        return 0.3  # the default world's noise leaves room for no more than sqrt(1 - h2)
     return int(high) if knob.domain.whole else (0.9 * high + 0.1 * low)
 
 
 @pytest.mark.parametrize("knob", GAUSSIAN_KNOBS, ids=lambda knob: knob.symbol)
 def test_name_and_symbol_mean_the_same(knob):
     value = another(knob)
-    by_name, by_symbol = spec({knob.name: value}), spec({knob.symbol: value})
-    assert by_name == by_symbol != spec()
+    beside = COMPANIONS.get(knob.symbol, {})
+    by_name, by_symbol = spec({knob.name: value, **beside}), spec({knob.symbol: value, **beside})
+    assert by_name == by_symbol != spec(beside)
     assert k.find(knob.name) is k.find(knob.symbol) is knob
     assert k.parse(knob, str(value)) == k.check(knob, value)
     if knob.symbol != "delta_clin_e":

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gaussian_world import COMPANIONS
 
 from simlab import rng
 from simlab.environments.knobs import GAUSSIAN_KNOBS, spec
@@ -18,7 +19,8 @@ SMALL = {"d_ni": 3, "d_nc": 2, "n_unlab": 500, "n_lab": 60}
 OTHERS = {
     "h2": 0.2, "prevalence": 0.11, "w_c": 0.9, "w_u": 0.1, "w_v": 0.05, "n_lab": 70, "kappa_e": 0.2, "delta_u_e": -0.5,
     "delta_v_e": 0.1, "delta_clin_e": 0.3, "nu_e": 0.4, "prevalence_e": 0.05, "prevalence_kind": "threshold",
-    "mu_e": 1.0, "tau_e": 2.0,
+    "mu_e": 1.0, "tau_e": 2.0, "w_x": 0.3, "rho_s": 0.2, "theta_e": 0.5, "eta_e": 0.4, "lambda_e": 0.3, "n_sites_e": 3,
+    "mu_site_e": 0.7, "rho_s_e": 0.3, "acquired": "both", "gain_e": 2.0, "offset_e": 1.0, "mix_e": 0.5, "flip": 0.2,
 }
 
 
@@ -34,7 +36,8 @@ def same(a, b):
 @pytest.mark.parametrize("symbol", [k.symbol for k in GAUSSIAN_KNOBS if k.stage != "source"])
 def test_label_and_target_knobs_leave_source_views_alone(symbol):
     """Bitwise, in every source stage; the pretraining cohort is the same in everything, its provenance included."""
-    a, b = spec(SMALL), spec({**SMALL, symbol: OTHERS[symbol]})
+    base = {**SMALL, **COMPANIONS.get(symbol, {})}
+    a, b = spec(base), spec({**base, symbol: OTHERS[symbol]})
     assert a != b
     for stage in COHORT_STAGES[:4]:
         x, y = (sample_cohort(s, stage, 200, 3, 1) for s in (a, b))
@@ -48,7 +51,8 @@ def test_label_and_target_knobs_leave_source_views_alone(symbol):
 
 @pytest.mark.parametrize("symbol", [k.symbol for k in GAUSSIAN_KNOBS if k.stage == "target"])
 def test_target_knobs_leave_source_labels_alone(symbol):
-    a, b = spec(SMALL), spec({**SMALL, symbol: OTHERS[symbol]})
+    base = {**SMALL, **COMPANIONS.get(symbol, {})}
+    a, b = spec(base), spec({**base, symbol: OTHERS[symbol]})
     x, y = (sample_cohort(s, "training-data", 300, 3, 1) for s in (a, b))
     np.testing.assert_array_equal(x.labels["outcome"], y.labels["outcome"])
     np.testing.assert_array_equal(x.risk["outcome"], y.risk["outcome"])

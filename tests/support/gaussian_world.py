@@ -9,6 +9,12 @@ from simlab.environments.knobs import GaussianSpec, spec
 # Normal quantile that 2,000 simultaneous comparisons exceed with probability 1e-3: fixed seeds, so no flakiness either.
 MANY = 5.0
 
+# What a knob needs beside it before it may leave its default.
+COMPANIONS: dict[str, dict[str, object]] = {
+    "lambda_s": {"shortcut": "image"}, "lambda_e": {"shortcut": "image"}, "omega_s": {"n_sites": 2},
+    "rho_s": {"n_sites": 2}, "rho_s_e": {"n_sites": 2}, "mu_site_e": {"n_sites": 2, "omega_s": 0.3},
+}
+
 
 def random_spec(seed: int, **fixed: object) -> GaussianSpec:
     """A small world with every continuous source and label knob drawn at random, and a target that differs in all."""

@@ -148,6 +148,9 @@ def test_jobs_hold_each_cell_and_seed_once_and_share_a_pretraining(toml: Path) -
     for job in jobs:
         assert len({plan.cell(found, cell)["nu"] for cell in job.cells}) == 1
     assert plan.trainings(found) == 2 * 9
+    # A shortcut shows the label in the unlabelled views: what shapes the liability then asks for its own pretraining.
+    shown = study.load(str(toml), ["world.knobs.shortcut=image", "seeds.looks=[9]"])
+    assert len(plan.source_groups(shown)) == 2  # w_c
     assert jobs == plan.jobs(found)
 
 

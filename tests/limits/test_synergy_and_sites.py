@@ -1,0 +1,131 @@
+"""Worlds beyond one Gaussian: the product u_1 v_1, and mixtures over hospitals. Limit and data move together."""
+
+import numpy as np
+import pytest
+from agreement import agree, draw
+from gaussian_world import label_auc
+
+from simlab.environments.knobs import spec
+from simlab.errors import OutOfDomain
+from simlab.limits import limits
+from simlab.limits.areas import area
+from simlab.limits.gaussian import moments
+from simlab.limits.joint import NODES, above, joint, reader
+from simlab.limits.liability import auc
+from simlab.limits.oracles import view_oracle
+
+SMALL = {"d_c": 2, "d_u": 2, "d_v": 3, "d_g": 2, "d_ni": 1, "d_nc": 1}
+
+
+@pytest.mark.parametrize("w_x", (0.3, 1.0))
+def test_synergy_limits_agree_with_data(w_x):
+    out = agree(spec(SMALL, w_x=w_x, h2=0.8, mu_e=0.4, tau_e=1.4, delta_u_e=0.5, kappa_e=0.3))
+    assert 0 < out["standard_error"] < 2e-4
+    if w_x == 1.0:  # one factor alone says how far the product may stray, not where to: no linear score of it helps
+        law = moments(spec(SMALL, w_x=1.0))
+        assert not law.cov_liability.any() and 0.5 < out["internal"]["image"] < out["internal"]["full"] - 0.1
+        assert out["internal"]["cross_modal"] == 0.5
+
+
+def test_synergy_moves_both_views_and_not_the_cross_modal_limit_of_what_is_left():
+    """Weight that goes from u and v to their product is lost to one view, and kept, in part, by both."""
+    plain, crossed = (limits(spec(w_c=0.4, w_u=w, w_v=w, w_x=x)) for w, x in ((0.3, 0.0), (0.0, 0.6)))
+    assert crossed["internal"]["image"] < plain["internal"]["image"] - 0.05
+    gap = crossed["internal"]["full"] - crossed["internal"]["image"]
+    assert gap > plain["internal"]["full"] - plain["internal"]["image"]
+    assert crossed["internal"]["full"] > crossed["internal"]["cross_modal"] + 0.05
+    assert all(v is None for v in crossed["finite"]["supervised"]) and any("product" in n for n in crossed["notes"])
+
+
+def test_threshold_stays_and_the_true_prevalence_is_reported():
+    s = spec(w_x=0.6, prevalence=0.1)
+    law = moments(s)
+    assert law.threshold == pytest.approx(moments(spec(prevalence=0.1)).threshold)
+    factors, _ = draw(s, "source", 400_000)
+    k = factors.label.mean()
+    assert abs(k - law.prevalence) < 4 * np.sqrt(k * (1 - k) / 400_000) and abs(law.prevalence - 0.1) > 0.002
+
+
+def test_probability_of_a_product_against_two_dimensional_quadrature_and_simulation():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((3, 3))
+    cov, mean = a @ a.T / 3 + 0.1 * np.eye(3), rng.standard_normal((4, 3))
+    ours, fine = (above(0.4, mean, cov, 0.7, nodes) for nodes in (NODES, 200))
+    np.testing.assert_allclose(ours, fine, atol=2e-5)
+    x, w = np.polynomial.hermite_e.hermegauss(60)
+    root = np.linalg.cholesky(cov[1:, 1:])
+    u, v = np.meshgrid(x, x, indexing="ij")
+    uv = np.stack([u.ravel(), v.ravel()], 1) @ root.T
+    weight = np.outer(w, w).ravel() / w.sum() ** 2
+    slope = np.linalg.solve(cov[1:, 1:], cov[1:, 0])
+    from scipy.special import ndtr
+    sd = np.sqrt(cov[0, 0] - cov[0, 1:] @ slope)
+    two = [weight @ ndtr((m[0] + uv @ slope + 0.7 * (m[1] + uv[:, 0]) * (m[2] + uv[:, 1]) - 0.4) / sd) for m in mean]
+    np.testing.assert_allclose(fine, two, atol=2e-4)
+
+
+@pytest.mark.parametrize("s", (spec(SMALL, kappa_e=0.3, mu_e=0.5, tau_e=1.3), spec(w_c=0.8)))
+def test_the_integrals_meet_the_closed_forms_where_both_hold(s):
+    """A Gaussian world by the general road: the same AUCs, within the stated error."""
+    source, target = joint(s, "source"), joint(s, "external")
+    known = view_oracle(moments(s), moments(s, "external"), "full")
+    for (value, se), exact in ((area(reader(source)), known.internal), (area(reader(target)), known.external),
+                               (area(reader(target), reader(source)), known.source_bayes_external)):
+        assert se < 2e-4 and value == pytest.approx(exact, abs=max(5 * se, 2e-5))
+    assert auc(0.0, 0.3) == 0.5
+
+
+SITES = {**SMALL, "n_sites": 4, "omega_s": 0.6, "rho_s": 0.4, "h2": 0.7}
+
+
+def test_site_limits_agree_with_data():
+    agree(spec(SITES, n_sites_e=2, mu_site_e=0.7, rho_s_e=-0.3, nu_e=0.3))
+    agree(spec(SITES, n_sites_e=1, mu_site_e=1.0, prevalence_e=0.5, prevalence_kind="threshold", w_x=0.2), n=30_000)
+
+
+def test_a_site_that_sets_label_and_nuisance_is_used_inside_and_misleads_outside():
+    """The nuisance tells the hospital and so the label: the limit rises above that of causes alone; turned round
+    outside, the source's rule falls below it, and the data say so too."""
+    plain = limits(spec(SITES, omega_s=0.0))
+    turned = spec(SITES, rho_s_e=-0.4)
+    out = limits(turned)
+    assert out["internal"]["full"] > plain["internal"]["full"] + 0.01
+    assert out["source_bayes_external"]["full"] < out["external"]["full"] - 0.01
+    factors, z = draw(turned, "external", 60_000)
+    read = reader(joint(turned, "source"))
+    value, se = label_auc(read.risk(read.stats(z)), factors.label)
+    assert abs(value - out["source_bayes_external"]["full"]) < 4 * se + 1e-3
+
+
+def test_nuisance_loading_makes_the_site_cross_predictable():
+    """Correlation of the nuisance between views: omega^2 + (1 - omega^2) nu."""
+    out = limits(spec(SITES, nu=0.2))
+    assert out["canonical_correlations"][0] == pytest.approx(0.8)
+    assert any(abs(r - 2 * 0.36 / (1 + 0.36)) < 0.25 for r in out["canonical_correlations"][2:])
+    law = moments(spec(SITES, nu=0.2))
+    g = law.cov[law.blocks["g_image"], law.blocks["g_clinical"]]
+    np.testing.assert_allclose(np.diag(g), 0.36 + 0.64 * 0.2)
+
+
+def test_hospitals_are_named_and_the_risk_says_that_they_are_marginalised():
+    from simlab.environments.scenario import sample_cohort
+    s = spec(SITES, n_sites_e=3)
+    inside = sample_cohort(s, "test-data", 4_000, 1, 0)
+    outside = sample_cohort(s, "external-data", 4_000, 1, 0, "external")
+    assert set(inside.site) == {f"source-{i}" for i in range(4)}
+    assert set(outside.site) == {f"external-{i}" for i in range(3)}
+    assert inside.provenance["risk_over"] == ["site"] and "site" not in inside.provenance["risk_given"]
+    assert (np.abs(np.unique(inside.site, return_counts=True)[1] - 1000) < 5 * np.sqrt(750)).all()
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"n_sites": 3, "rho_s": 0.8}, "rho_s^2 = 0.64 > 1 - h2 = 0.3"), ({"rho_s": 0.2}, "n_sites >= 2"),
+    ({"omega_s": 0.2}, "mu_site_e"), ({"n_sites": 2, "omega_s": 0.2, "d_g": 0}, "d_g >= 1"),
+    ({"n_sites": 2, "rho_s": 0.2, "rho_s_e": 0.9}, "rho_s_e^2"), ({"mu_site_e": 1.0}, "moves nothing"),
+    ({"w_x": 0.2, "prevalence_e": 0.2}, "threshold"), ({"w_c": 0.5, "w_u": 0.4, "w_x": 0.2}, "sum to one"),
+    ({"w_x": 0.2, "shortcut": "image", "lambda_s": 0.2}, "w_x = 0"),
+])
+def test_contradictions_are_refused_with_their_condition(given, said):
+    with pytest.raises(OutOfDomain) as caught:
+        spec(given)
+    assert said in str(caught.value)

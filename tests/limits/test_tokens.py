@@ -1,0 +1,96 @@
+"""Views of several tokens: who shows what, how it is presented, and the limit that repeated measurement gives."""
+
+import numpy as np
+import pytest
+from agreement import agree, draw
+
+from simlab.environments.gaussian import maps, token_columns
+from simlab.environments.knobs import spec
+from simlab.environments.scenario import sample_cohort
+from simlab.limits import limits
+from simlab.limits.gaussian import moments
+from simlab.limits.readouts import canonical_correlations
+
+SMALL = {"d_c": 2, "d_u": 2, "d_v": 1, "d_g": 1, "d_ni": 1, "d_nc": 1}
+FOUR = {"n_tok": 4, "r_tok_c": 1.0, "r_tok_u": 0.25, "r_tok_v": 0.5, "r_tok_g": 0.6}
+
+
+def effective(rel, tokens):
+    """Reliability of the mean of so many readings with independent errors: 1/(1 + s^2/m)."""
+    return 1 / (1 + (1 / rel - 1) / tokens)
+
+
+@pytest.mark.parametrize("more", ({}, {"kappa_e": 0.4, "delta_v_e": 0.3, "mu_e": 0.5, "tau_e": 1.3}))
+def test_tokens_repeat_measurements_and_so_raise_reliability(more):
+    """The limits are those of one token with the effective reliabilities of what each factor's tokens show."""
+    given = {**SMALL, "rel_ci": 0.5, "rel_cc": 0.6, "rel_u": 0.4, "rel_v": 0.7, **more}
+    tokens = limits(spec(given, **FOUR))
+    one = limits(spec({**given, "rel_ci": effective(0.5, 4), "rel_cc": effective(0.6, 4), "rel_v": effective(0.7, 2)}))
+    for place in ("internal", "external", "source_bayes_external"):
+        for key, value in one[place].items():
+            assert tokens[place][key] == pytest.approx(value, abs=1e-9), (place, key)
+    assert tokens["canonical_correlations"] == pytest.approx(one["canonical_correlations"])
+    plain = limits(spec(given))
+    assert tokens["internal"]["full"] > plain["internal"]["full"] + 0.01
+
+
+@pytest.mark.parametrize("symbol", ("r_tok_c", "r_tok_u", "r_tok_v"))
+def test_a_share_of_tokens_moves_the_limit_and_the_nuisances_moves_none(symbol):
+    values = [limits(spec(SMALL, n_tok=8, **{symbol: share}))["internal"]["full"] for share in (0.1, 0.5, 1.0)]
+    assert values[0] < values[1] - 1e-4 < values[2] - 1e-4
+    g = [limits(spec(SMALL, n_tok=8, r_tok_g=share))["internal"]["full"] for share in (0.1, 1.0)]
+    assert g[0] == pytest.approx(g[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("more", ({"eta_s": 0.5, "kappa_s": 0.8, "shortcut": "both", "lambda_s": 0.4, "tau_e": 1.3},
+                                  {"w_x": 0.3, "n_sites": 2, "omega_s": 0.4, "mu_site_e": 0.5}))
+def test_limits_agree_with_data(more):
+    agree(spec(SMALL, d_g=1, n_tok=3, r_tok_c=0.6, r_tok_u=1.0, r_tok_v=0.3, r_tok_g=0.6, **more), n=25_000)
+
+
+def test_presentation_is_one_channel_a_token_and_inverts_to_the_coordinates():
+    s = spec(SMALL, **FOUR, map="mlp", map_seed=4)
+    cohort, plain = (sample_cohort(x, "test-data", 50, 1, 0) for x in (s, spec(SMALL, **FOUR, map="identity")))
+    image = cohort.streams["image"]
+    assert image.values.shape == (50, 1, 4, s.token_width("image")) and image.channels[3] == "image-token-3"
+    assert s.p_image == 4 * 6 and s.p_clinical == 4 * 5 and image.observed.shape == (50, 1, 4)
+    for g, view in zip(maps(s), ("image", "clinical"), strict=True):
+        x = cohort.streams[view].values
+        z = g.inverse(x.reshape(50 * 4, -1)).reshape(x.shape)
+        np.testing.assert_allclose(z, plain.streams[view].values, atol=1e-4)
+    np.testing.assert_array_equal(cohort.risk["outcome"], plain.risk["outcome"])
+
+
+def test_every_coordinate_is_in_one_token_and_factors_where_they_belong():
+    s = spec(SMALL, **FOUR, shortcut="image", lambda_s=0.3)
+    for view, p in (("image", s.p_image), ("clinical", s.p_clinical)):
+        assert sorted(token_columns(s, view).ravel()) == list(range(p))
+    z = draw(s, "source", 40_000)[1][:, :s.p_image]
+    tokens = z[:, token_columns(s, "image")]  # (n, 4, [c c u u g n a])
+    between = np.einsum("ntj,nsj->jts", tokens, tokens) / len(z)
+    assert (between[0] > 0.9).all()  # c in all tokens
+    assert np.abs(between[2] - np.diag(np.diag(between[2]))).max() < 0.05  # u in the last alone: nothing to predict
+    assert between[2, 3, 3] == pytest.approx(1.25, abs=0.05) and between[2, 0, 0] == pytest.approx(1.0, abs=0.05)
+    np.testing.assert_array_equal(tokens[:, 0, 4], tokens[:, 2, 4])  # g in the first three, the same number
+    assert np.abs(np.corrcoef(tokens[:, 0, 4], tokens[:, 3, 4])[0, 1]) < 0.03
+    assert (tokens[:, :, 6] == tokens[:, :1, 6]).all()  # the shortcut in every token
+
+
+def test_intra_modal_masking_can_see_u_only_if_two_tokens_show_it():
+    """What H11 turns on: whether one half of the image's tokens predicts u in the other half."""
+    for share, seen in ((0.25, False), (1.0, True)):
+        s = spec(SMALL, n_tok=4, r_tok_c=0.25, r_tok_g=0.25, r_tok_u=share)
+        law, columns = moments(s), token_columns(s, "image")
+        one, two = columns[:2].ravel(), columns[2:].ravel()
+        assert (np.abs(law.cov[np.ix_(one, two)]).max() > 0.1) == seen
+        assert len(canonical_correlations(law)) == s.d_c
+
+
+def test_repeated_numbers_add_no_feature_to_least_squares():
+    """30 labels more than features of full rank: defined; and one token is the plain world."""
+    s = spec(SMALL, n_tok=4)
+    rank = np.linalg.matrix_rank(moments(s).cov)
+    assert rank == s.p_image + s.p_clinical - 2 * 3 * s.d_g
+    assert limits(s, n_labelled=(int(rank) + 2,))["finite"]["supervised"][0] is not None
+    assert limits(s, n_labelled=(int(rank) + 1,))["finite"]["supervised"][0] is None
+    assert spec(n_tok=1, r_tok_u=1.0) == spec()

@@ -1,0 +1,78 @@
+"""A job in the longitudinal world: gaps and irregular visits go through presentation, limits and the leak guard."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simlab.environments.registry import World, find_world
+from simlab.environments.scenario import sample_cohort
+from simlab.environments.visit_knobs import spec
+from simlab.evaluation import leak
+from simlab.models import present
+from simlab.sweep import job, study
+from simlab.sweep.plan import jobs
+
+
+def rows_of(axes: dict, **knobs: object) -> list[dict]:
+    asked = study.build(
+        {
+            "study": {"name": "visits", "seed": 4},
+            "world": {"name": "longitudinal", "knobs": {"n_unlab": 500, "d_ni": 2, "d_nc": 2, **knobs}},
+            "axes": axes,
+            "compare": {"arms": ["vicreg-frozen", "ridge", "image-only"], "contrast": ["vicreg-frozen", "ridge"]},
+            "seeds": {"looks": [2]},
+            "train": {"width": 4, "steps": 10, "fleet": 2, "n_test": 1500},
+        }
+    )
+    return [row for j in jobs(asked) for row in job.run_job(asked, j)]
+
+
+def test_a_study_with_gaps_knows_its_limits() -> None:
+    rows = rows_of({"p_miss_e": {"values": [0.2, 0.7]}}, p_miss=0.2, gamma_3=0.5)
+    assert all(r["status"] == "ok" for r in rows)
+    areas = {(r["cell"], r["seed"], r["method"], r["cohort"]): r for r in rows if r["metric"] == "auc"}
+    assert (1, 0, "ridge", "external") in areas and (0, 0, "ridge", "external") not in areas
+    world, s = find_world("longitudinal"), spec(p_miss=0.2, gamma_3=0.5, p_miss_e=0.7)
+    assert areas[1, 0, "ridge", "external"]["limit"] == world.limit(s, "external", "full")
+    assert areas[1, 0, "ridge", "test"]["limit"] == world.limit(s, "source", "full")
+    assert areas[1, 0, "image-only", "test"]["limit"] == world.limit(s, "source", "image")
+    for row in areas.values():
+        assert 0.5 < row["value"] < row["limit"] + 4 * row["se"] + 0.003
+    leak.check([r["value"] for r in rows if r["metric"] == "diag/leak-z"], [])
+
+
+def test_irregular_visits_go_through_and_runs_repeat() -> None:
+    asked = {"gamma_obs": {"values": [0.0, 1.0]}}, {"times": "poisson", "n_visits": 8, "r_v": 1.0}
+    rows = rows_of(asked[0], **asked[1])
+    assert all(r["status"] == "ok" for r in rows) and rows == rows_of(asked[0], **asked[1])
+    gain = {r["cell"]: r["value"] for r in rows if r["metric"] == "auc" and r["method"] == "ridge"}
+    assert gain[1] > gain[0] + 0.02  # the number of visits is shown, and speaks of the liability
+
+
+def test_one_presentation_serves_cohorts_of_any_number_of_visits() -> None:
+    """The same record looks the same whichever other records, and so padding, it comes with."""
+    s = spec(times="poisson", n_visits=8, r_v=1.0, p_miss=0.3, d_ni=1, d_nc=1)
+    inputs = sample_cohort(s, "training-data", 200, 1, 0, world="longitudinal").inputs(None)
+    shown = present.fit(inputs)
+    cohort = sample_cohort(s, "test-data", 400, 1, 0, world="longitudinal")
+    for longest in (1, 2, 5):
+        few = np.flatnonzero(cohort.length <= longest)
+        alone = shown(cohort.take(few).inputs(None))
+        for role, whole in shown(cohort.inputs(None)).items():
+            np.testing.assert_array_equal(alone[role], whole[few])
+
+
+def test_a_world_that_knows_no_limit_says_none() -> None:
+    assert World("bare", (), spec, module=object()).limit(spec(), "source", "full") is None
+
+
+@pytest.mark.parametrize("gaps", ["masked", "zero_filled"])
+def test_both_presentations_of_gaps_reach_the_trainer(gaps: str) -> None:
+    """One visit: masked gaps come with a flag for each channel; zero-filled ones are plain zeros."""
+    s = spec(n_visits=1, p_miss=0.4, gaps=gaps, d_ni=1, d_nc=1)
+    inputs = sample_cohort(s, "training-data", 300, 1, 0, world="longitudinal").inputs(None)
+    clinical = present.fit(inputs)(inputs)["clinical"]
+    gone = (inputs.streams["clinical"].floats() == 0).all(axis=(1, 2))
+    assert 0.3 < gone.mean() < 0.5 and (clinical[gone][:, : s.p_clinical] == 0).all()
+    assert clinical.shape[1] == s.p_clinical * (2 if gaps == "masked" else 1)
