@@ -46,7 +46,7 @@ def test_a_concept_shift_matches_its_closed_form(kind, part):
 
 
 def test_proxy_decoupling_at_the_published_transfer_loss():
-    """Known from an independent assembly: limit .809 and fused rule .745 at kappa_e = .4; cross-modal .687 of its .795 at .6."""
+    """Known: limit .809 and fused rule .745 at kappa_e = .4; cross-modal .687 of its .795 at .6."""
     assert match("kappa_e", 0.809 - 0.745, spec(WORLD)).value == pytest.approx(0.4, abs=0.01)
     out = limits(spec(WORLD, kappa_e=0.6))
     found = match("kappa_e", out["decomposition"]["cross_modal"]["transfer"], spec(WORLD), "transfer_cross_modal")
