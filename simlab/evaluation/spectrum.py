@@ -23,14 +23,13 @@ def eigenvalues(z: Float[np.ndarray, "records width"]) -> Float[np.ndarray, "wid
 def effective_rank(values: Float[np.ndarray, "*fleet width"]) -> Float[np.ndarray, "*fleet"]:
     """exp of the entropy of the centred singular values (roots of the eigenvalues): RankMe, centred. 0 if all are 0."""
     share = _shares(np.sqrt(values)) + EPSILON
-    return np.where(values.sum(axis=-1) > 0, np.exp(-(share * np.log(share)).sum(axis=-1)), 0.0)
+    return np.asarray(np.where(values.sum(axis=-1) > 0, np.exp(-(share * np.log(share)).sum(axis=-1)), 0.0))
 
 
 def participation(values: Float[np.ndarray, "*fleet width"]) -> Float[np.ndarray, "*fleet"]:
     """(sum of eigenvalues)^2 / sum of squares: r for r equal ones, 1 for one that dominates, 0 if all are 0."""
-    return _shares(values).sum(axis=-1) / np.maximum((_shares(values) ** 2).sum(axis=-1), 1e-300) * (
-        values.sum(axis=-1) > 0
-    )
+    squares = (_shares(values) ** 2).sum(axis=-1)
+    return np.asarray(np.where(squares > 0, 1 / np.maximum(squares, 1e-300), 0.0))
 
 
 def alpha_req(values: Float[np.ndarray, "width"], floor: float = 1e-10) -> float:

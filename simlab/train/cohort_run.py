@@ -20,6 +20,7 @@ from simlab import __version__
 from simlab.cohort import Cohort, load
 from simlab.errors import DamagedFile, InvalidCohort, OutOfDomain
 from simlab.methods import Method
+from simlab.train import health
 from simlab.train.experiment import Line, Plan, Split, choose_task, configured, run_split, table
 from simlab.train.settings import settings_of
 from simlab.training.device import find as find_device
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
             **_provenance(),
             "table": [asdict(line) for line in lines],
             "diagnostics": _mean_diagnostics(done, arms[0].name),
+            "health": health.summary(_health(done)) if done[0].verdict else None,
             "splits": plan.splits,
         },
     )
@@ -146,6 +148,10 @@ def _mean_diagnostics(done: Sequence[Split], arm: str) -> dict[str, float]:
     return {key: float(np.mean([s.diagnostics[arm][key] for s in done])) for key in keys}
 
 
+def _health(done: Sequence[Split]) -> list[health.Health]:
+    return [health.Health(s.verdict, s.health, s.curve) for s in done if s.verdict]
+
+
 def _text(cohort: Cohort, plan: Plan, done: Sequence[Split], lines: Sequence[Line], folder: Path) -> str:
     y = cohort.labels[plan.task]
     first = lines[0].arm
@@ -161,11 +167,12 @@ def _text(cohort: Cohort, plan: Plan, done: Sequence[Split], lines: Sequence[Lin
         rows.append((line.arm, str(line.metrics["auroc"]), str(line.metrics["auprc"]), gap, seen))
     wide = [max(len(row[i]) for row in rows) + 2 for i in range(5)]
     grid = ["".join(text.ljust(w) for text, w in zip(row, wide, strict=True)).rstrip() for row in rows]
-    health = ", ".join(f"{k.removeprefix('diag/')} {v:.2f}" for k, v in _mean_diagnostics(done, first).items())
+    ranks = ", ".join(f"{k.removeprefix('diag/')} {v:.2f}" for k, v in _mean_diagnostics(done, first).items())
     notes = [
         "Intervals: 95 %, Nadeau-Bengio (splits share records). 'Could have been found': the true difference that a "
         "test at 5 % would find with power 80 %.",
-        f"Representation of {first}: {health or 'none'}.",
+        f"Representation of {first}: {ranks or 'none'}.",
+        *health.text(first, _health(done)),
         f"Run folder: {folder}",
     ]
     if "subject" in cohort.provenance:  # where an adapter says what a subject is, the reader of a split must know

@@ -7,7 +7,7 @@ share splits, presentation and folds. The trainers are those of the synthetic wo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from simlab.errors import InvalidCohort, OutOfDomain
 from simlab.evaluation import intervals, splits
 from simlab.evaluation.auc import label_auc
 from simlab.models import present
+from simlab.train import health
 from simlab.training import loop, pretrain
 from simlab.training.data import Bench, Labelled
 from simlab.training.method import Method
@@ -49,6 +50,8 @@ class Split:
     n_train: int
     n_test: int
     curve: tuple[dict[str, float], ...]
+    verdict: str = ""  # on the first arm's representation, with `health`, its numbers; empty without pretraining
+    health: dict[str, float] = field(default_factory=dict)
 
 
 def run_split(
@@ -89,7 +92,11 @@ def run_split(
             "auprc": float(average_precision_score(y[test], scores)),
         }
         diagnostics[arm.name] = dict(fit.diagnostics)
-    return Split(index, metrics, diagnostics, len(data.y), len(test), encoders[arms[0].recipe].curve)
+    first = encoders[arms[0].recipe]
+    seen = health.examine(first, views, cohort.subject[train]) if arms[0].pretrained else health.Health("", {}, ())
+    return Split(
+        index, metrics, diagnostics, len(data.y), len(test), first.curve, verdict=seen.verdict, health=seen.numbers
+    )
 
 
 def _labelled(y: Float[np.ndarray, "records"], plan: Plan, index: int) -> Int[np.ndarray, "labelled"]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from simlab.cohort import Cohort
 from simlab.environments import knobs
 from simlab.environments.registry import find_world
 from simlab.errors import OutOfDomain
@@ -18,8 +19,11 @@ from simlab.methods import Method
 from simlab.sweep.job import Row, run_job
 from simlab.sweep.plan import jobs
 from simlab.sweep.schema import Compare, Study, Train
+from simlab.train import health
 from simlab.train.settings import settings_of
+from simlab.training.data import Views
 from simlab.training.device import find as find_device
+from simlab.training.pretrain import Encoders
 
 
 def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
@@ -48,13 +52,30 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
         looks=(options.splits,),
         train=Train(**chosen),
     )  # type: ignore[arg-type]
-    rows = [row for job in jobs(study, options.device, options.threads) for row in run_job(study, job)]
+    found: list[health.Health] = []
+
+    def look(seed: int, arm: Method, encoders: Encoders, views: Views, cohort: Cohort) -> None:
+        if arm.name == arms[0].name:
+            found.append(health.examine(encoders, views, cohort.subject, cohort.factors))
+
+    rows = [row for job in jobs(study, options.device, options.threads) for row in run_job(study, job, look)]
     failed = [row for row in rows if row["status"] != "ok"]
     table = [_line(rows, arm.name, arms[0].name) for arm in arms if any(_is(r, arm.name) for r in rows)]
     if options.json:
-        print(json.dumps({"task": "outcome", "seeds": options.splits, "table": table}, allow_nan=False))
+        print(
+            json.dumps(
+                {
+                    "task": "outcome",
+                    "seeds": options.splits,
+                    "table": table,
+                    "health": health.summary(found) if found else None,
+                },
+                allow_nan=False,
+            )
+        )
     else:
         print(_text(options.data, options.splits, table, arms[0].name, _health(rows, arms[0].name)))
+        print("\n".join(health.text(arms[0].name, found)))
     for row in failed:
         print(f"failed: {row['method']} (seed {row['seed']}): {row['error']}")
     if options.out:

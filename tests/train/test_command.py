@@ -171,3 +171,20 @@ def test_a_plug_in_adds_a_method(tmp_path: Path) -> None:
     )
     listed = run("--list", "--plugin", str(plugin))
     assert listed.returncode == 0 and "mine" in listed.stdout and "my own" in listed.stdout
+
+
+@pytest.mark.parametrize(("method", "word"), [("vicreg-frozen", "healthy"), ("unguarded-frozen", "full collapse")])
+def test_a_healthy_and_a_collapsed_run_say_so(method: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The collapsed run's loss falls all the while; its verdict and deviations tell. Factors are known here."""
+    options = "--compare lda --splits 2 --set n_unlabelled=2000 --set w_c=0.8 --set encoder=linear --set width=4"
+    more = "--set steps=300 --set learning_rate=0.02"
+    assert main([method, "--data", "gaussian", *options.split(), *more.split(), "--json"]) == 0
+    health = json.loads(capsys.readouterr().out)["health"]
+    assert health["verdicts"] == {word: 2}
+    first, last = health["curve"][0], health["curve"][-1]
+    assert last["loss"] < first["loss"]
+    if word == "healthy":
+        assert health["numbers"]["readable/c/image"] > 0.3 > 0.1 > health["numbers"]["readable/u/image"]
+        assert last["sd-max-image"] > 0.5 and health["numbers"]["lidar"] > 2
+    else:
+        assert last["sd-max-image"] < 0.02
