@@ -14,6 +14,7 @@ from simlab.training.method import Method
 __all__ = ["METHODS", "Method", "add", "find"]
 
 _BASELINE = "simlab.training.baselines:"
+_UNLABELLED = "simlab.training.unlabelled:"
 _ENCODER = "simlab.training.arms:"
 _JEPA = Method(
     "jepa-frozen",
@@ -42,6 +43,46 @@ _SUPERVISED = Method(
     adaptation="scratch",
     theory="supervised_tuned",
 )
+
+# Points on the pretraining axes, each with three adaptations: NAME-frozen, NAME-frozen-ridge, NAME-finetuned.
+# docs/methods/ has a page for each. `theory`: CCA, where what keeps the embedding apart whitens it.
+_POINTS = (
+    ("lejepa", "LeJEPA: the two views' embeddings together, SIGReg", "online", "sigreg", "none", "cross_modal"),
+    ("barlow", "Barlow Twins between the two views", "online", "barlow", "none", "cross_modal"),
+    ("clip", "CLIP (InfoNCE) between the two views", "online", "contrastive", "none", None),
+    ("mae", "cross-modal MAE: each view reconstructs the other's features", "input", "none", "linear", None),
+    ("jepa-stopgrad", "cross-modal JEPA, stop-gradient target (no EMA)", "stop-gradient", "none", "mlp", None),
+    ("unguarded", "online target with nothing against collapse (it collapses: a planted failure)", "online", "none",
+     "none", None),
+)
+
+
+def _adaptations(
+    name: str, meaning: str, target: str, against: str, predictor: str, theory: str | None
+) -> tuple[Method, ...]:
+    frozen = replace(
+        _JEPA,
+        name=f"{name}-frozen",
+        meaning=f"{meaning}; encoders frozen, linear discriminant on top",
+        target=target,
+        against_collapse=against,
+        predictor=predictor,
+        theory=theory,
+    )
+    tuned = {"tuning": "cross-validated", "theory": None}
+    return (
+        frozen,
+        replace(frozen, name=f"{name}-frozen-ridge", meaning=f"{meaning}; frozen, ridge probe, penalty tuned", **tuned),
+        replace(
+            frozen,
+            name=f"{name}-finetuned",
+            meaning=f"{meaning}; fine-tuned on the labels",
+            trainer=_ENCODER + "finetuned",
+            adaptation="finetuned",
+            **tuned,
+        ),
+    )
+
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -142,6 +183,27 @@ METHODS: dict[str, Method] = {
             tuning="none",
             theory="cross_modal",
         ),
+        *(
+            Method(
+                name,
+                f"{what} of the same unlabelled records, then {then}",
+                _UNLABELLED + function,
+                encoder="identity",
+                adaptation="closed-form",
+                tuning=tuning,
+            )
+            for name, what, then, function, tuning in (
+                ("pca-ridge", "k principal components of each view", "ridge, penalty tuned", "pca_ridge",
+                 "cross-validated"),
+                ("factor-ridge", "k factors (factor analysis) of both views", "ridge, penalty tuned", "factor_ridge",
+                 "cross-validated"),
+                ("unlabelled-lda", "linear discriminant with the covariance", "the labels' class means",
+                 "unlabelled_lda", "none"),
+                ("self-training", "tuned ridge, then pseudo-labels", "ridge on both", "self_training",
+                 "cross-validated"),
+            )
+        ),
+        *(method for point in _POINTS for method in _adaptations(*point)),
         Method(
             "random-encoder",
             "encoders at their random initialisation, frozen, ridge probe (a floor)",

@@ -42,3 +42,26 @@ def vicreg(
     """The VICReg loss of two views' embeddings, one value per member."""
     spread = (variance(a) + variance(b)) / 2
     return INVARIANCE * invariance(a, b) + VARIANCE * spread + COVARIANCE * (covariance(a) + covariance(b))
+
+
+def match(a: Float[Tensor, "members batch width"], b: Float[Tensor, "members batch width"]) -> Float[Tensor, "members"]:
+    """The invariance term with its weight."""
+    return INVARIANCE * invariance(a, b)
+
+
+def spread(z: Float[Tensor, "members batch width"]) -> Float[Tensor, "members"]:
+    """One view's variance and covariance terms, weighted: vicreg(a, b) = match(a, b) + spread(a) + spread(b)."""
+    return VARIANCE / 2 * variance(z) + COVARIANCE * covariance(z)
+
+
+def parts(
+    a: Float[Tensor, "members batch width"], b: Float[Tensor, "members batch width"]
+) -> tuple[Float[Tensor, "members"], dict[str, Tensor]]:
+    """The loss, and its three terms without their weights and without gradient."""
+    with torch.no_grad():
+        terms = {
+            "invariance": invariance(a, b),
+            "variance": (variance(a) + variance(b)) / 2,
+            "covariance": covariance(a) + covariance(b),
+        }
+    return vicreg(a, b), terms

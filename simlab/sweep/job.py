@@ -8,7 +8,7 @@ pretrained encoder; all arms of a (cell, seed) share data, labels and test recor
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -38,7 +38,11 @@ Row = dict[str, Any]
 PRETRAINING_SHARE = 0.3  # of a job's time, for the time left that is shown; nothing depends on it
 
 
-def run_job(study: Study, job: Job) -> list[Row]:
+# (seed, arm, its encoders, the unlabelled records' views, and their cohort): called once a seed and pretrained arm.
+Look = Callable[[int, Method, Encoders, Views, Cohort], None]
+
+
+def run_job(study: Study, job: Job, look: Look | None = None) -> list[Row]:
     """The rows of every (cell, seed, arm) of a job. An arm that fails is one row with its reason; the rest goes on."""
     torch.set_num_threads(job.threads)
     specs = {cell: cell_spec(study, cell) for cell in job.cells}
@@ -50,6 +54,10 @@ def run_job(study: Study, job: Job) -> list[Row]:
     shown = {seed: _unlabelled(study, first, seed) for seed in job.seeds}
     unlabelled = {seed: views for seed, (_, _, views) in shown.items()}
     encoders = _pretrain(study, arms, settings, unlabelled)
+    for seed, arm in ((s, a) for s in job.seeds for a in arms if look and a.pretrained):
+        made = encoders[seed, arm.recipe]
+        if look and isinstance(made, Encoders):
+            look(seed, arm, made, unlabelled[seed], shown[seed][0])
     progress.report(PRETRAINING_SHARE)
     rows: list[Row] = []
     for place, seed in enumerate(job.seeds):

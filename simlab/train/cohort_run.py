@@ -18,6 +18,7 @@ from simlab.cohort import Cohort, load
 from simlab.errors import InvalidCohort
 from simlab.methods import Method
 from simlab.train import folder as run_folder
+from simlab.train import health
 from simlab.train.experiment import Line, Plan, Split, choose_task, configured, run_split, table
 from simlab.train.settings import settings_of
 from simlab.training.device import find as find_device
@@ -54,10 +55,11 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     whole = [a.name for a in arms if a.name not in failed]
     lines = table(done, whole) if whole else []
     shown = {"task": plan.task, "splits": plan.splits, "table": [asdict(line) for line in lines], "failed": failed}
-    health = _mean_diagnostics(done, whole[0]) if whole else {}
-    result = {**frozen, **run_folder.provenance(), **shown, "diagnostics": health}
+    ranks = _mean_diagnostics(done, whole[0]) if whole else {}
+    seen = health.summary(_health(done)) if _health(done) else None
+    result = {**frozen, **run_folder.provenance(), **shown, "diagnostics": ranks, "health": seen}
     run_folder.save(folder / "result.json", result)
-    print(json.dumps(shown, allow_nan=False) if options.json else _text(cohort, plan, done, lines, health, folder))
+    print(json.dumps(shown, allow_nan=False) if options.json else _text(cohort, plan, done, lines, ranks, folder))
     for arm, reason in failed.items():
         print(f"failed: {arm}: {reason}", file=sys.stderr)
     return 1 if failed else 0
@@ -88,8 +90,12 @@ def _mean_diagnostics(done: Sequence[Split], arm: str) -> dict[str, float]:
     return {key: float(np.mean([s.diagnostics[arm][key] for s in done])) for key in keys}
 
 
+def _health(done: Sequence[Split]) -> list[health.Health]:
+    return [health.Health(s.verdict, s.health, s.curve) for s in done if s.verdict]
+
+
 def _text(
-    cohort: Cohort, plan: Plan, done: Sequence[Split], lines: Sequence[Line], health: dict[str, float], folder: Path
+    cohort: Cohort, plan: Plan, done: Sequence[Split], lines: Sequence[Line], ranks: dict[str, float], folder: Path
 ) -> str:
     if not lines:
         return "no arm could be trained on every split"
@@ -111,8 +117,9 @@ def _text(
         "Intervals: 95 %, Nadeau-Bengio (splits share records). 'Could have been found': the true difference that a "
         "test at 5 % would find with power 80 %.",
         f"Representation of {first}: "
-        + (", ".join(f"{k.removeprefix('diag/')} {v:.2f}" for k, v in health.items()) or "none")
+        + (", ".join(f"{k.removeprefix('diag/')} {v:.2f}" for k, v in ranks.items()) or "none")
         + ".",
+        *health.text(first, _health(done)),
         f"Run folder: {folder}",
     ]
     if "subject" in cohort.provenance:  # where an adapter says what a subject is, the reader of a split must know

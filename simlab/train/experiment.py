@@ -6,8 +6,9 @@ share splits, presentation and folds. The trainers are those of the synthetic wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from simlab.errors import DamagedFile, InvalidCohort, unknown
 from simlab.evaluation import intervals, splits
 from simlab.evaluation.auc import label_auc
 from simlab.models import present
+from simlab.train import health
 from simlab.training import pretrain
 from simlab.training.data import Bench, Labelled
 from simlab.training.method import Method
@@ -54,6 +56,8 @@ class Split:
     n_train: int
     n_test: int
     curve: tuple[dict[str, float], ...]
+    verdict: str = ""  # on the first arm's representation, with `health`, its numbers; empty without pretraining
+    health: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, saved: dict) -> Split | None:
@@ -104,7 +108,21 @@ def run_split(
         metrics[arm.name] = {"auroc": area, "auprc": float(average_precision_score(y[test], scores))}
         diagnostics[arm.name] = dict(fit.diagnostics)
     first = encoders.get(arms[0].recipe)
-    return Split(index, metrics, diagnostics, failed, len(train), len(data.y), len(test), first.curve if first else ())
+    seen = health.Health("", {}, ())
+    if first is not None and arms[0].pretrained:
+        seen = health.examine(first, views, cohort.subject[train])
+    return Split(
+        index,
+        metrics,
+        diagnostics,
+        failed,
+        len(train),
+        len(data.y),
+        len(test),
+        first.curve if first else (),
+        seen.verdict,
+        {k: v for k, v in seen.numbers.items() if math.isfinite(v)},
+    )
 
 
 def _labelled(y: Float[np.ndarray, "records"], plan: Plan, index: int) -> Int[np.ndarray, "labelled"]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
+from simlab.cohort import Cohort
 from simlab.environments import knobs
 from simlab.environments.registry import find_world
 from simlab.errors import OutOfDomain
@@ -22,8 +25,11 @@ from simlab.sweep.job import Row, run_job
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Compare, Study, Train
 from simlab.train import folder as run_folder
+from simlab.train import health
 from simlab.train.settings import settings_of
+from simlab.training.data import Views
 from simlab.training.device import find as find_device
+from simlab.training.pretrain import Encoders
 
 
 def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
@@ -63,16 +69,24 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
         "device": options.device,
     }
     run_folder.open_folder(folder, frozen)
-    rows = [row for seed in _progress(options) for row in _seed(folder, study, seed, options)]
+    parts = [_seed(folder, study, seed, options, arms[0]) for seed in _progress(options)]
+    rows = [row for part in parts for row in part["rows"]]
+    found = [health.Health(h["verdict"], h["numbers"], tuple(h["curve"])) for part in parts for h in part["health"]]
     failed = [row for row in rows if row["status"] != "ok"]
     table = [_line(rows, arm.name, arms[0].name) for arm in arms if any(_is(r, arm.name) for r in rows)]
-    shown = {"task": "outcome", "seeds": options.splits, "table": table}
+    shown = {
+        "task": "outcome",
+        "seeds": options.splits,
+        "table": table,
+        "health": health.summary(found) if found else None,
+    }
     run_folder.save(folder / "result.json", {**frozen, **run_folder.provenance(), **shown})
     if options.json:
         print(json.dumps(shown, allow_nan=False))
     else:
-        health = _health(rows, arms[0].name)
-        print(_text(options.data, options.splits, table, arms[0].name, health, folder))
+        ranks = _health(rows, arms[0].name)
+        print(_text(options.data, options.splits, table, arms[0].name, ranks, folder))
+        print("\n".join(health.text(arms[0].name, found)))
     for row in failed:
         print(f"failed: {row['method']} (seed {row['seed']}): {row['error']}", file=sys.stderr)
     return 1 if failed else 0
@@ -87,14 +101,32 @@ def _progress(options: argparse.Namespace) -> Iterable[int]:
             print(f"seed {seed + 1}/{options.splits} done", file=sys.stderr)
 
 
-def _seed(folder: Path, study: Study, seed: int, options: argparse.Namespace) -> list[Row]:
-    """The rows of one seed: those kept in the folder, or computed and kept."""
+def _seed(
+    folder: Path, study: Study, seed: int, options: argparse.Namespace, first: Method
+) -> dict[str, list[dict[str, Any]]]:
+    """One seed's rows and the health of the first arm's encoders: those kept in the folder, or computed and kept."""
     file = run_folder.part(folder, seed)
-    found = run_folder.read(file)
-    if found is None or not isinstance(found.get("rows"), list):
-        found = {"rows": run_job(study, Job(0, (0,), (seed,), options.device, options.threads))}
-        run_folder.save(file, found)
-    return found["rows"]
+    kept = run_folder.read(file)
+    if kept is not None and isinstance(kept.get("rows"), list) and isinstance(kept.get("health"), list):
+        return kept
+    found: list[health.Health] = []
+
+    def look(_: int, arm: Method, encoders: Encoders, views: Views, cohort: Cohort) -> None:
+        if arm.name == first.name:
+            found.append(health.examine(encoders, views, cohort.subject, cohort.factors))
+
+    rows = run_job(study, Job(0, (0,), (seed,), options.device, options.threads), look)
+    seen = [
+        {
+            "verdict": h.verdict,
+            "numbers": {k: v for k, v in h.numbers.items() if math.isfinite(v)},
+            "curve": [dict(point) for point in h.curve],
+        }
+        for h in found
+    ]
+    made = {"rows": rows, "health": seen}
+    run_folder.save(file, made)
+    return made
 
 
 def _is(row: Row, arm: str, metric: str = "auc", cohort: str = "test") -> bool:

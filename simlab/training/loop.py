@@ -58,6 +58,7 @@ class Job:
     steps: int
     optimiser: Optimiser = Optimiser()
     after_step: Callable[[int], None] = lambda step: None
+    observe: Callable[[int], dict[str, Tensor]] = lambda step: {}  # (members,) each, at points of the curve
     state: Parameters = field(default_factory=dict)
     generators: Sequence[torch.Generator] = ()
     name: str = "training"  # written into checkpoints; a checkpoint of another name is refused
@@ -88,7 +89,7 @@ def train(
         optimiser.step()
         job.after_step(step)
         if step % stride == 0 or step + 1 == job.steps:
-            curve.append(_point(job.name, step, losses, parts))
+            curve.append(_point(job.name, step, losses, {**parts, **job.observe(step)}))
             if report:
                 report(step + 1, {k: sum(v) / len(v) for k, v in curve[-1].items() if k != "step"})
         if checkpoint and ((every and (step + 1) % every == 0) or step + 1 == job.steps):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from simlab.errors import OutOfDomain
 
 VIEWS = ("none", "cross-modal")
-TARGETS = ("none", "ema", "stop-gradient", "online")
-AGAINST_COLLAPSE = ("none", "vicreg")
+TARGETS = ("none", "ema", "stop-gradient", "online", "input")
+AGAINST_COLLAPSE = ("none", "vicreg", "sigreg", "barlow", "contrastive")
 PREDICTORS = ("none", "linear", "mlp")
 ENCODERS = ("identity", "linear", "mlp")
 ADAPTATIONS = ("frozen", "finetuned", "scratch", "closed-form")
@@ -53,6 +53,10 @@ class Method:
         ):
             if getattr(self, axis) not in allowed:
                 raise OutOfDomain(f"method {self.name}: {axis} = {getattr(self, axis)!r}; known: {', '.join(allowed)}.")
+        if (self.view == "none") != (self.target == "none"):
+            raise OutOfDomain(f"method {self.name}: view and target are both given, or both none.")
+        if self.target == "input" and self.predictor == "none":
+            raise OutOfDomain(f"method {self.name}: target = 'input' needs a predictor (linear or mlp) to decode.")
         if ":" not in self.trainer:
             raise OutOfDomain(f"method {self.name}: trainer = {self.trainer!r}; expected 'module:function'.")
 

@@ -1,7 +1,6 @@
-"""Pretraining on unlabelled pairs of views: the cross-modal JEPA, against an EMA target or with VICReg.
+"""Pretraining on unlabelled pairs of views: any point on the axes target x against collapse x predictor x encoder.
 
-Each direction of the EMA form: context encoder of one view -> predictor -> target encoder of the other view, smooth L1
-to the standardised target. The VICReg form aligns the two online encoders and keeps their spread itself.
+What is minimised is composed in `simlab.training.objective`, whose table holds one line an objective.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ from torch import Tensor
 
 from simlab.errors import OutOfDomain
 from simlab.models import fleet
-from simlab.objectives import ema
-from simlab.objectives.prediction import prediction_loss
-from simlab.objectives.vicreg import covariance, invariance, variance, vicreg
-from simlab.training import loop
+from simlab.objectives import ema, sigreg
+from simlab.training import loop, objective
 from simlab.training.device import find as find_device
 from simlab.training.method import Method
 
-ROLES = ("image", "clinical")
-OTHER = {"image": "clinical", "clinical": "image"}
+ROLES = objective.ROLES
+PROBE = 512  # unlabelled records, the first, on which diagnostics follow the training
 
 
 @dataclass(frozen=True)
@@ -98,20 +95,29 @@ def pretrain(
     parameters = _initial(inputs, settings, generators)
     if method.predictor != "none":
         for role in ROLES:
-            layers = fleet.sizes(method.predictor, settings.width, settings.width, 2 * settings.width)
+            outputs = inputs[objective.OTHER[role]] if method.target == "input" else settings.width
+            layers = fleet.sizes(method.predictor, settings.width, outputs, 2 * settings.width)
             parameters.update(fleet.initialise(f"predict-{role}", layers, generators))
     parameters = {k: v.to(device) for k, v in parameters.items()}
     order = [_generator(s) for _, s in seeds]
+    terms = objective.of(method)
+    size = min(settings.batch, records)
     job = loop.Job(
         parameters,
         loss=lambda *_: (torch.zeros(0), {}),
-        batch=_batches(data, order, min(settings.batch, records)),
+        batch=_batches(data, order, size, sigreg.SLICES if terms.sliced else 0, settings.width),
         steps=settings.steps,
         optimiser=loop.Optimiser(settings.learning_rate, settings.weight_decay),
         generators=order,
         name="/".join((*method.recipe[:4], settings.encoder, str(settings.width))),
     )
-    job.loss, job.after_step = _objective(method, job)
+    if method.target == "ema":
+        job.state = {k: v.detach().clone() for k, v in parameters.items() if k.split(".")[0] in ROLES}
+        online = {k: parameters[k] for k in job.state}
+        job.after_step = lambda step: ema.update(job.state, online, ema.momentum(step, job.steps))
+    job.loss = objective.loss(method, terms, job.state)
+    probe = {role: x[:, :PROBE] for role, x in data.items()}
+    job.observe = lambda step: objective.observe(method, terms, parameters, job.state, probe)
     curve = loop.train(job, report, checkpoint, every)
     # An EMA method is evaluated by its target encoders, as I-JEPA is.
     final = {k: v.cpu() for k, v in (job.state or job.parameters).items() if k.split(".")[0] in ROLES}
@@ -141,9 +147,9 @@ def _initial(inputs: Mapping[str, int], settings: Settings, generators: Sequence
 
 
 def _batches(
-    data: Mapping[str, Tensor], order: Sequence[torch.Generator], size: int
+    data: Mapping[str, Tensor], order: Sequence[torch.Generator], size: int, slices: int, width: int
 ) -> Callable[[int], dict[str, Tensor]]:
-    """Each member's mini-batches, drawn with replacement from its own generator.
+    """Each member's mini-batches, drawn with replacement from its own generator, and its `slices` (SIGReg alone).
 
     Drawing with replacement needs no epoch state, so a resumed run continues with nothing but the generator.
     """
@@ -153,51 +159,11 @@ def _batches(
 
     def batch(step: int) -> dict[str, Tensor]:
         rows = torch.stack([torch.randint(records, (size,), generator=g) for g in order]) + offsets
-        rows = rows.flatten().to(flat["image"].device)
-        return {role: x.index_select(0, rows).view(len(order), size, -1) for role, x in flat.items()}
+        device = flat["image"].device
+        rows = rows.flatten().to(device)
+        drawn = {role: x.index_select(0, rows).view(len(order), size, -1) for role, x in flat.items()}
+        if slices:
+            drawn["slices"] = torch.stack([sigreg.directions(width, slices, g) for g in order]).to(device)
+        return drawn
 
     return batch
-
-
-def _objective(
-    method: Method, job: loop.Job
-) -> tuple[Callable[..., tuple[Tensor, dict[str, Tensor]]], Callable[[int], None]]:
-    """The loss of this method and what follows each step (the EMA update)."""
-    if method.against_collapse == "vicreg":
-        return _vicreg_loss, lambda step: None
-    if method.target == "ema":
-        encoders = [name for name in job.parameters if name.split(".")[0] in ROLES]
-        job.state = {name: job.parameters[name].detach().clone() for name in encoders}
-        online = {name: job.parameters[name] for name in encoders}
-        return _ema_loss(job.state), lambda step: ema.update(job.state, online, ema.momentum(step, job.steps))
-    raise OutOfDomain(
-        f"method {method.name}: no pretraining objective for target {method.target!r} with "
-        f"{method.against_collapse!r} against collapse."
-    )
-
-
-def _vicreg_loss(
-    parameters: fleet.Parameters, batch: Mapping[str, Tensor], step: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    a, b = (fleet.apply(parameters, role, batch[role]) for role in ROLES)
-    with torch.no_grad():
-        parts = {
-            "invariance": invariance(a, b),
-            "variance": (variance(a) + variance(b)) / 2,
-            "covariance": covariance(a) + covariance(b),
-        }
-    return vicreg(a, b), parts
-
-
-def _ema_loss(target: fleet.Parameters) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
-    def loss(parameters: fleet.Parameters, batch: Mapping[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        parts = {}
-        for role in ROLES:
-            context = fleet.apply(parameters, role, batch[role])
-            with torch.no_grad():
-                goal = fleet.apply(target, OTHER[role], batch[OTHER[role]])
-            parts[f"predict-{OTHER[role]}"] = prediction_loss(fleet.apply(parameters, f"predict-{role}", context), goal)
-        total = sum(parts.values(), start=torch.zeros(()))
-        return total, {k: v.detach() for k, v in parts.items()}
-
-    return loss

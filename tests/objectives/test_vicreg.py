@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simlab.objectives.vicreg import vicreg
+from simlab.objectives.vicreg import match, parts, spread, vicreg
 
 
 def by_hand(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -35,3 +35,12 @@ def test_complete_collapse_costs_24_75() -> None:
     """25 (1 - sqrt(1e-4)) = 24.75 exactly, whatever the point."""
     point = torch.ones(1, 64, 8) * 3
     assert float(vicreg(point, point)) == pytest.approx(24.75, abs=1e-4)
+
+
+def test_the_whole_is_its_match_and_its_spreads() -> None:
+    """What pretraining composes for other targets and predictors is the same loss, term by term."""
+    g = torch.Generator().manual_seed(3)
+    a, b = torch.randn(2, 2, 40, 5, generator=g, dtype=torch.float64)
+    whole, terms = parts(a, b)
+    torch.testing.assert_close(whole, match(a, b) + spread(a) + spread(b))
+    torch.testing.assert_close(whole, 25 * terms["invariance"] + 25 * terms["variance"] + terms["covariance"])

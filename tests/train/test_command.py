@@ -42,7 +42,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def file(tmp_path: Path, rng: np.random.Generator) -> Path:
     n = 120
     y = (np.arange(n) % 3 == 0).astype(float)
-    values = rng.standard_normal((2, n, 4, 3)).astype(np.float32) + y[None, :, None, None].astype(np.float32)
+    values = rng.standard_normal((2, n, 4, 3)).astype(np.float32) + 0.3 * y[None, :, None, None].astype(np.float32)
     time = np.tile(np.arange(4.0), (n, 1))
     stream = {
         name: Stream(values[i], rng.random((n, 4, 3)) < 0.8, ("a", "b", "c"), ("", "", ""), time)
@@ -248,3 +248,20 @@ def test_a_regression_cohort_is_refused_clearly(tmp_path: Path, rng: np.random.G
     )
     done = run("lda", "--data", str(tmp_path / "los.cohort"))
     assert done.returncode == 2 and "no binary task" in done.stderr
+
+
+@pytest.mark.parametrize(("method", "word"), [("vicreg-frozen", "healthy"), ("unguarded-frozen", "full collapse")])
+def test_a_healthy_and_a_collapsed_run_say_so(method: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The collapsed run's loss falls all the while; its verdict and deviations tell. Factors are known here."""
+    options = "--compare lda --splits 2 --set n_unlabelled=2000 --set w_c=0.8 --set encoder=linear --set width=4"
+    more = "--set steps=300 --set learning_rate=0.02"
+    assert main([method, "--data", "gaussian", *options.split(), *more.split(), "--json"]) == 0
+    health = json.loads(capsys.readouterr().out)["health"]
+    assert health["verdicts"] == {word: 2}
+    first, last = health["curve"][0], health["curve"][-1]
+    assert last["loss"] < first["loss"]
+    if word == "healthy":
+        assert health["numbers"]["readable/c/image"] > 0.3 > 0.1 > health["numbers"]["readable/u/image"]
+        assert last["sd-max-image"] > 0.5 and health["numbers"]["lidar"] > 2
+    else:
+        assert last["sd-max-image"] < 0.02

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from simlab.methods import METHODS
+from simlab.methods import METHODS, Method
 from simlab.models import fleet
 from simlab.training.loop import Diverged
 from simlab.training.pretrain import Encoders, Settings, pretrain, random_encoders
@@ -27,13 +29,22 @@ def weights(encoders: Encoders) -> torch.Tensor:
 WIDE = Settings(encoder="mlp", width=32, hidden=64, steps=15, batch=256)
 
 
-@pytest.mark.parametrize("name", ["jepa-frozen", "vicreg-frozen"])
+# One of each recipe that trains, and two points that have no name: any point on the axes runs.
+RECIPES = {m.recipe: m for m in METHODS.values() if m.pretrained}
+POINTS = [
+    *RECIPES.values(),
+    replace(METHODS["lejepa-frozen"], name="sigreg-ema-mlp", target="ema", predictor="mlp"),
+    replace(METHODS["vicreg-frozen"], name="vicreg-stopgrad-linear", target="stop-gradient", predictor="linear"),
+]
+
+
+@pytest.mark.parametrize("method", POINTS, ids=lambda m: m.name)
 @pytest.mark.parametrize("settings", [LINEAR, MLP, WIDE], ids=["linear", "mlp", "wide"])
-def test_a_member_does_not_depend_on_its_fleet(name: str, settings: Settings) -> None:
+def test_a_member_does_not_depend_on_its_fleet(method: Method, settings: Settings) -> None:
     data, seeds = views(4), [(i, 10 + i) for i in range(4)]
-    together = pretrain(data, METHODS[name], settings, seeds)
+    together = pretrain(data, method, settings, seeds)
     for m in (0, 3):
-        alone = pretrain({k: v[m : m + 1] for k, v in data.items()}, METHODS[name], settings, [seeds[m]])[0]
+        alone = pretrain({k: v[m : m + 1] for k, v in data.items()}, method, settings, [seeds[m]])[0]
         assert torch.equal(weights(alone), weights(together[m]))
 
 

@@ -1,0 +1,79 @@
+"""What `simlab.train` says about a representation: verdict, diagnostics, and how they moved along the training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simlab.evaluation import verdict
+from simlab.training.data import Views
+from simlab.training.pretrain import Encoders
+
+ROWS = 2000  # records that are read
+POINTS = 6  # of the curve that are shown
+
+
+@dataclass(frozen=True)
+class Health:
+    """One trained representation: its word, its numbers, its training curve."""
+
+    verdict: str
+    numbers: dict[str, float]
+    curve: tuple[dict[str, float], ...]
+
+
+def examine(
+    encoders: Encoders, views: Views, subjects: np.ndarray, factors: Mapping[str, np.ndarray] | None = None
+) -> Health:
+    """The health of encoders on unlabelled records; `factors`: the true ones, where the world is synthetic.
+
+    `readable/FACTOR/VIEW` is the held-out R2 of a factor read linearly from that view's representation.
+    """
+    shown = encoders.represent({role: x[:ROWS] for role, x in views.items()})
+    features = {role: x.shape[1] for role, x in views.items()}
+    word, numbers = verdict.report(shown, np.unique(subjects, return_inverse=True)[1][:ROWS], features)
+    if word != "diverged":
+        for role, z in shown.items():
+            known = {name: factor[:ROWS] for name, factor in (factors or {}).items()}
+            numbers |= {f"readable/{name}/{role}": r2 for name, r2 in verdict.readability(z, known).items()}
+    return Health(word, numbers, encoders.curve)
+
+
+def summary(found: Sequence[Health]) -> dict[str, object]:
+    """For JSON: each verdict with its count, mean numbers, and the mean curve."""
+    return {
+        "verdicts": dict(Counter(h.verdict for h in found)),
+        "numbers": _mean([h.numbers for h in found]),
+        "curve": [_mean(points) for points in zip(*(h.curve for h in found), strict=False)],
+    }
+
+
+def text(arm: str, found: Sequence[Health]) -> list[str]:
+    """Lines for people: the verdict, its numbers, and a few points of the curve. Nothing without pretraining."""
+    found = [h for h in found if h.curve]
+    if not found:
+        return []
+    seen = summary(found)
+    words = ", ".join(f"{word} ({n} of {len(found)})" for word, n in seen["verdicts"].items())  # type: ignore[union-attr]
+    lines = [f"Verdict on {arm}: {words}.", _numbers(seen["numbers"])]  # type: ignore[arg-type]
+    curve: list[dict[str, float]] = seen["curve"]  # type: ignore[assignment]
+    chosen = [curve[i] for i in sorted({round(i) for i in np.linspace(0, len(curve) - 1, POINTS)})]
+    names = [n for n in chosen[0] if n in ("step", "loss") or n.split("-")[0] in ("skill", "rankme", "lag")
+             or n.startswith("sd-max")]  # fmt: skip
+    wide = {n: max(len(n), 9) + 2 for n in names}
+    lines += ["Along the training:", "".join(n.rjust(wide[n]) for n in names)]
+    lines += ["".join(f"{point[n]:.4g}".rjust(wide[n]) for n in names) for point in chosen]
+    return lines
+
+
+def _numbers(numbers: Mapping[str, float]) -> str:
+    return "  " + ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+
+
+def _mean(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = [name for name in each[0] if all(name in other for other in each)] if each else []
+    values = {name: float(np.mean([other[name] for other in each])) for name in names}
+    return {name: value for name, value in values.items() if np.isfinite(value)}

@@ -1,0 +1,148 @@
+"""What pretraining minimises, composed from a method's axes; the table below holds one line an objective.
+
+For each direction, the encoder's embedding z of one view passes a predictor (or none) to a prediction p of the goal g
+made of the other view: its EMA encoder's embedding, its online embedding without or with gradient, or the input itself.
+
+    without predictor, online target:   match(z_image, z_clinical) + sum over views of spread(z)
+    otherwise:                          sum over directions of match(p, g)            (halved where there is a spread)
+                                          + sum over views of spread(z)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from simlab.evaluation import spectrum
+from simlab.models import fleet
+from simlab.objectives import sigreg, vicreg
+from simlab.objectives.barlow import barlow
+from simlab.objectives.contrastive import chance, clip
+from simlab.objectives.prediction import constant_loss, prediction_loss, skill, squared_error
+from simlab.training.method import Method
+
+ROLES = ("image", "clinical")
+OTHER = {"image": "clinical", "clinical": "image"}
+Parts = dict[str, Tensor]
+Loss = Callable[[fleet.Parameters, Mapping[str, Tensor], int], tuple[Tensor, Parts]]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """`match`: prediction against goal; `spread`: what keeps one view's embedding apart, given the step's slices.
+
+    `constant`: what the best constant prediction costs (None: the goal's mean). `pair`: match and both spreads of two
+    views in one function, with its parts, where the published loss is one. `sliced`: whether slices are drawn.
+    """
+
+    match: Callable[[Tensor, Tensor], Tensor]
+    constant: Callable[[Tensor], Tensor] | None = None
+    spread: Callable[[Tensor, Tensor | None], Tensor] | None = None
+    pair: Callable[[Tensor, Tensor], tuple[Tensor, Parts]] | None = None
+    sliced: bool = False
+
+    def skill(self, prediction: Tensor, goal: Tensor) -> Float[Tensor, "members"]:
+        """1 - loss / loss of the best constant, for each member."""
+        flat = goal.mean(dim=1, keepdim=True).expand_as(goal)
+        return skill(self.match(prediction, goal), self.constant(goal) if self.constant else self.match(flat, goal))
+
+
+# The axis "against collapse". "none" is JEPA's prediction loss; PLAIN takes its place where the goal is the input or
+# carries a gradient.
+OBJECTIVES = {
+    "none": Objective(prediction_loss, constant=constant_loss),
+    "vicreg": Objective(vicreg.match, spread=lambda z, _: vicreg.spread(z), pair=vicreg.parts),
+    "sigreg": Objective(sigreg.centroid, spread=sigreg.spread, sliced=True),
+    "barlow": Objective(barlow),
+    "contrastive": Objective(clip, constant=chance),
+}
+PLAIN = Objective(squared_error)
+
+
+def of(method: Method) -> Objective:
+    """The objective of a method's point on the axes."""
+    plain = method.against_collapse == "none" and method.target in ("online", "input")
+    return PLAIN if plain else OBJECTIVES[method.against_collapse]
+
+
+def loss(method: Method, terms: Objective, state: fleet.Parameters) -> Loss:
+    """The loss of a batch, one value a member, and its parts. `state`: the EMA encoders, if there are any."""
+
+    def value(parameters: fleet.Parameters, batch: Mapping[str, Tensor], step: int) -> tuple[Tensor, Parts]:
+        z = {role: fleet.apply(parameters, role, batch[role]) for role in ROLES}
+        slices = batch.get("slices")
+        if _symmetric(method) and terms.pair:
+            return terms.pair(z["image"], z["clinical"])
+        apart = {f"spread-{role}": terms.spread(z[role], slices) for role in ROLES} if terms.spread else {}
+        pairs = _pairs(method, parameters, state, batch, z)
+        parts = {name: terms.match(p, g) for name, (p, g) in pairs.items()}
+        total = sum(parts.values(), start=torch.zeros(()))
+        if apart:
+            total = sum(apart.values(), start=total / len(pairs))
+        return total, {k: v.detach() for k, v in {**parts, **apart}.items()}
+
+    return value
+
+
+@torch.no_grad()
+def observe(
+    method: Method,
+    terms: Objective,
+    parameters: fleet.Parameters,
+    state: fleet.Parameters,
+    views: Mapping[str, Tensor],
+) -> Parts:
+    """Diagnostics along the training, one value a member: skill by direction; of each view's embedding (the EMA
+    encoder's, where there is one) its rank, participation, deviations and norm; how far the EMA encoder lags."""
+    online = {role: fleet.apply(parameters, role, views[role]) for role in ROLES}
+    pairs = _pairs(method, parameters, state, views, online)
+    found = {name.replace("predict", "skill").replace("match", "skill"): terms.skill(*pg) for name, pg in pairs.items()}
+    for role in ROLES:
+        z = fleet.apply(state, role, views[role]) if state else online[role]
+        found |= {f"{name}-{role}": value for name, value in spectrum.summary(z).items()}
+        if state:
+            found[f"lag-{role}"] = _distance(state, parameters, role)
+    return found
+
+
+def _symmetric(method: Method) -> bool:
+    return method.target == "online" and method.predictor == "none"
+
+
+def _pairs(
+    method: Method,
+    parameters: fleet.Parameters,
+    state: fleet.Parameters,
+    batch: Mapping[str, Tensor],
+    z: Mapping[str, Tensor],
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Prediction and goal of each direction; the two embeddings themselves where both directions are one."""
+    if _symmetric(method):
+        return {"match": (z["image"], z["clinical"])}
+    found = {}
+    for role in ROLES:
+        prediction = z[role] if method.predictor == "none" else fleet.apply(parameters, f"predict-{role}", z[role])
+        found[f"predict-{OTHER[role]}"] = (prediction, _goal(method, state, batch, z, OTHER[role]))
+    return found
+
+
+def _goal(
+    method: Method, state: fleet.Parameters, batch: Mapping[str, Tensor], z: Mapping[str, Tensor], role: str
+) -> Tensor:
+    if method.target == "ema":
+        with torch.no_grad():
+            return fleet.apply(state, role, batch[role])
+    if method.target == "input":
+        return batch[role]
+    return z[role] if method.target == "online" else z[role].detach()
+
+
+def _distance(state: fleet.Parameters, parameters: fleet.Parameters, role: str) -> Float[Tensor, "members"]:
+    """|target - online| / |online| over one encoder's parameters, for each member."""
+    names = [name for name in state if name.split(".")[0] == role]
+    apart = torch.cat([(state[n] - parameters[n]).flatten(1) for n in names], dim=1).norm(dim=1)
+    return apart / torch.cat([parameters[n].flatten(1) for n in names], dim=1).norm(dim=1).clamp_min(1e-12)

@@ -1,0 +1,113 @@
+"""Ranks of inputs whose rank is known, and the verdict on planted cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from simlab.evaluation import spectrum
+from simlab.evaluation.collapse import rankme
+from simlab.evaluation.verdict import readability, report, verdict
+
+
+@pytest.mark.parametrize("rank", [1, 3, 8])
+def test_ranks_of_equal_directions_are_their_number(rank: int) -> None:
+    values = np.r_[np.full(rank, 2.5), np.zeros(8 - rank)]
+    assert float(spectrum.effective_rank(values)) == pytest.approx(rank, abs=1e-4)
+    assert float(spectrum.participation(values)) == pytest.approx(rank)
+
+
+def test_rankme_here_and_there_agree(rng: np.random.Generator) -> None:
+    """From eigenvalues of the covariance, and from singular values of the centred matrix."""
+    z = rng.standard_normal((400, 6)) @ rng.standard_normal((6, 6)) + 5
+    assert float(spectrum.effective_rank(spectrum.eigenvalues(z))) == pytest.approx(rankme(z), rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_alpha_req_is_the_exponent_of_a_power_law(alpha: float) -> None:
+    assert spectrum.alpha_req(np.arange(1, 50) ** -alpha) == pytest.approx(alpha)
+    assert np.isnan(spectrum.alpha_req(np.array([1.0, 0.5])))
+
+
+@pytest.mark.parametrize("rank", [1, 4, 10])
+def test_lidar_of_rank_r_between_isotropic_within_is_r(rank: int, rng: np.random.Generator) -> None:
+    """Group means exactly isotropic of rank r; within-noise isotropic and small against them: 1 % of r."""
+    groups, views, width = 600, 8, 10
+    means = np.zeros((groups, width))
+    q = rng.standard_normal((groups, rank))
+    means[:, :rank] = np.linalg.qr(q - q.mean(axis=0))[0] * 100
+    z = (means[:, None] + 0.1 * rng.standard_normal((groups, views, width))).reshape(-1, width)
+    order = rng.permutation(len(z))  # by group, never by order
+    found = spectrum.lidar(z[order], np.repeat(np.arange(groups), views)[order])
+    assert found == pytest.approx(rank, rel=0.01)
+
+
+def test_lidar_leaves_single_rows_out_and_needs_two_groups(rng: np.random.Generator) -> None:
+    z = rng.standard_normal((6, 2))
+    assert np.isnan(spectrum.lidar(z, np.arange(6)))
+    assert np.isnan(spectrum.lidar(z, np.array([0, 0, 0, 1, 2, 3])))
+    with_singles = spectrum.lidar(z, np.array([0, 0, 1, 1, 2, 3]))
+    assert with_singles == pytest.approx(spectrum.lidar(z[:4], np.array([0, 0, 1, 1])))
+
+
+def test_the_summary_of_a_fleet_is_that_of_its_members(rng: np.random.Generator) -> None:
+    z = rng.standard_normal((2, 300, 4)) * np.array([1.0, 0.5, 2.0, 0.1]) + 3
+    found = spectrum.summary(torch.as_tensor(z))
+    for m in range(2):
+        values = spectrum.eigenvalues(z[m])
+        assert float(found["rankme"][m]) == pytest.approx(float(spectrum.effective_rank(values)))
+        assert float(found["participation"][m]) == pytest.approx(float(spectrum.participation(values)))
+        assert float(found["sd-min"][m]) == pytest.approx(z[m].std(axis=0, ddof=1).min())
+        assert float(found["norm"][m]) == pytest.approx(np.sqrt((z[m] ** 2).sum(axis=1).mean()))
+
+
+def planted(case: str, rng: np.random.Generator) -> np.ndarray:
+    z = rng.standard_normal((1000, 8))
+    if case == "constant with noise":  # full rank once centred: ranks alone call this healthy
+        return 5 + 1e-3 * z
+    if case == "shrunk":
+        return 1e-3 * z
+    if case == "two directions":
+        return z[:, :2] @ rng.standard_normal((2, 8))
+    if case == "dead dimension":
+        return z * np.r_[np.ones(7), 1e-4]
+    if case == "not finite":
+        return np.where(np.arange(8) == 3, np.nan, z)
+    return z * np.linspace(0.3, 1, 8) + 2  # uneven and shifted, but alive
+
+
+@pytest.mark.parametrize(
+    ("case", "word"),
+    [
+        ("constant with noise", "full collapse"),
+        ("shrunk", "full collapse"),
+        ("two directions", "dimensional collapse"),
+        ("dead dimension", "dimensional collapse"),
+        ("not finite", "diverged"),
+        ("alive", "healthy"),
+    ],
+)
+def test_the_verdict_on_planted_cases(case: str, word: str, rng: np.random.Generator) -> None:
+    assert verdict(planted(case, rng)) == word
+    views = {"image": rng.standard_normal((1000, 8)), "clinical": planted(case, rng)}
+    assert report(views)[0] == word  # the worst view decides
+
+
+def test_the_uncentred_trap(rng: np.random.Generator) -> None:
+    """A constant plus 1e-3 noise has nearly full centred rank; the deviation beside the norm shows the collapse."""
+    z = planted("constant with noise", rng)
+    assert rankme(z) > 7.5 and verdict(z) == "full collapse"
+
+
+def test_a_wide_encoder_of_few_features_is_not_blamed_for_them(rng: np.random.Generator) -> None:
+    z = rng.standard_normal((1000, 3)) @ rng.standard_normal((3, 16))
+    assert verdict(z) == "dimensional collapse" and verdict(z, features=3) == "healthy"
+
+
+def test_readability_of_known_factors(rng: np.random.Generator) -> None:
+    """Held out: a factor seen with noise of its own size reads .5, one that is not there about 0."""
+    c, other = rng.standard_normal((2, 20_000, 2))
+    z = np.concatenate([c + rng.standard_normal((20_000, 2)), rng.standard_normal((20_000, 3))], axis=1)
+    found = readability(z, {"c": c, "u": other, "none": np.zeros((20_000, 0))})
+    assert found["c"] == pytest.approx(0.5, abs=0.02) and abs(found["u"]) < 0.01 and "none" not in found
