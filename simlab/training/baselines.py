@@ -7,8 +7,9 @@ from jaxtyping import Float
 
 from simlab.errors import MissingExtra
 from simlab.training import ridge as ridge_regression
-from simlab.training.data import Bench, Fit, Views, columns
+from simlab.training.data import Bench, Fit, columns
 from simlab.training.method import Method
+from simlab.training.scores import LinearScore, ProjectionScore
 
 NO_PENALTY = np.zeros(1)
 
@@ -18,13 +19,13 @@ def lda(method: Method, bench: Bench) -> Fit:
     line = ridge_regression.fit(
         columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects, NO_PENALTY
     )
-    return Fit(lambda views: line(columns(views, method.streams)))
+    return Fit(LinearScore(method.streams, line.weights, line.intercept))
 
 
 def ridge(method: Method, bench: Bench) -> Fit:
     """Ridge regression of the label, the penalty tuned by leaving subjects out."""
     line = ridge_regression.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects)
-    return Fit(lambda views: line(columns(views, method.streams)), {"diag/penalty": line.penalty})
+    return Fit(LinearScore(method.streams, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
 
 def logistic(method: Method, bench: Bench) -> Fit:
@@ -43,9 +44,8 @@ def logistic(method: Method, bench: Bench) -> Fit:
         use_legacy_attributes=False,
     )
     model.fit(x, bench.train.y)
-    return Fit(
-        lambda views: model.decision_function(columns(views, method.streams)), {"diag/penalty": float(1 / model.C_)}
-    )
+    weights = np.array(model.coef_[0], dtype=np.float64)
+    return Fit(LinearScore(method.streams, weights, float(model.intercept_[0])), {"diag/penalty": float(1 / model.C_)})
 
 
 def lightgbm(method: Method, bench: Bench) -> Fit:
@@ -84,11 +84,9 @@ def cca_lda(method: Method, bench: Bench) -> Fit:
     """The first `width` canonical pairs of the unlabelled records, then a linear discriminant on both projections."""
     maps = canonical_maps(bench.pretraining["image"], bench.pretraining["clinical"], bench.settings.width)
 
-    def project(views: Views) -> Float[np.ndarray, "records pairs"]:
-        return np.concatenate([np.asarray(views[r], dtype=np.float64) @ maps[r] for r in ("image", "clinical")], axis=1)
-
-    line = ridge_regression.fit(project(bench.train.views), bench.train.y, bench.train.subjects, NO_PENALTY)
-    return Fit(lambda views: line(project(views)))
+    shown = ProjectionScore(maps, np.zeros(2 * bench.settings.width), 0.0).project(bench.train.views)
+    line = ridge_regression.fit(shown, bench.train.y, bench.train.subjects, NO_PENALTY)
+    return Fit(ProjectionScore(maps, line.weights, line.intercept))
 
 
 def canonical_maps(
