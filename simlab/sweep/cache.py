@@ -89,16 +89,18 @@ class Cache:
     def claim(self, key: str) -> Iterator[None]:
         """Hold a key while its entry is computed: a second worker waits and then finds it. Where the file system has
         no locks, both compute it, which is harmless. The system lets go when the holder dies."""
-        path = self.path(key).with_suffix(".lock")
-        try:
+        path, file = self.path(key).with_suffix(".lock"), None
+        with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("w") as file:
-                with suppress(OSError):
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                yield
+            file = path.open("w")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
         finally:
             with suppress(OSError):
-                path.unlink()
+                if file is not None:
+                    path.unlink()
+                    file.close()
 
     def _prune(self) -> None:
         """Drop the entries used longest ago until nine tenths of the limit are left, and what was left half-written."""

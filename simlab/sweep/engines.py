@@ -11,6 +11,7 @@ from simlab.sweep.plan import Job
 from simlab.sweep.pool import Outcome, Pool
 from simlab.sweep.schema import Study
 
+PATIENCE = 20  # seconds that a scheduler may take to answer
 RETRIES = 4  # of a job whose Dask worker died: nodes are taken away on clusters
 
 
@@ -40,7 +41,7 @@ class Dask:
         self._cluster: Any = None
         if self.scheduler:
             try:
-                self._client = Client(self.scheduler, timeout=20, set_as_default=False)
+                self._client = Client(self.scheduler, timeout=PATIENCE, set_as_default=False)
             except (OSError, ValueError) as error:
                 said = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise SimlabError(f"--scheduler {self.scheduler}: no Dask scheduler answers there ({said}).") from None
@@ -56,7 +57,7 @@ class Dask:
 
         tasks = {self._client.submit(carry, self.study, self.function, self.threads, job, pure=False,
                                      retries=RETRIES): job for job in jobs}
-        for task in as_completed(list(tasks)):
+        for task in as_completed(list(tasks), loop=self._client.loop):
             job = tasks.pop(task)
             error = task.exception()
             if isinstance(error, SimlabError):
