@@ -20,6 +20,7 @@ from simlab.sweep.folder import Folder, write_text
 from simlab.sweep.schema import Study
 
 LEAK_METRIC = "diag/leak-z"
+MOST_COLUMNS, MOST_CELLS = 40, 2000  # of a map in words
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,22 @@ class Summary:
 
     @property
     def text(self) -> str:
-        text = textmap.text(self.atlas) if self.atlas else "no map: no cell has a number\n"
+        text = "no map: no cell has a number\n"
+        if self.atlas is not None:
+            place = self.atlas.layout
+            large = len(place.column_values) > MOST_COLUMNS or plan.n_cells(self.study) > MOST_CELLS
+            text = self._counts() if large else textmap.text(self.atlas)
         return f"partial: {self.missing} jobs are missing\n{text}" if self.missing else text
+
+    def _counts(self) -> str:
+        """The verdicts of a map that is too large for words, counted."""
+        counts = {pair: Counter[str]() for pair in self.study.contrasts}
+        for panel in self.atlas.panels if self.atlas else ():
+            counts[panel.contrast].update(panel.words)
+        lines = (f"{first} minus {second}: " + ", ".join(f"{n} {word}" for word, n in sorted(found.items()))
+                 for (first, second), found in counts.items())
+        head = f"{plan.n_cells(self.study)} cells, too many for a map in words (map.png shows it):"
+        return "\n".join([head, *lines, ""])
 
     def as_json(self) -> dict[str, Any]:
         """The summary as plain numbers and words."""

@@ -1,4 +1,4 @@
-"""A job of the closed-form tier: each cell's number is a formula's, so that what is timed is the machinery around it."""
+"""A job of the closed-form tier: each number is a formula's, so that what is timed is the machinery around it."""
 
 from __future__ import annotations
 
