@@ -19,10 +19,8 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from numpy import ndarray
+import numpy as np
 
 MAGIC = b"simlab-cache-1\n"
 SUFFIX = ".entry"
@@ -45,7 +43,7 @@ class Cache:
     def path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}{SUFFIX}"
 
-    def get(self, key: str) -> dict[str, ndarray] | None:
+    def get(self, key: str) -> dict[str, np.ndarray] | None:
         """An entry's arrays, or None where there is none that is whole."""
         path = self.path(key)
         try:
@@ -63,7 +61,7 @@ class Cache:
             os.utime(path)  # used now: the last to be dropped
         return arrays
 
-    def put(self, key: str, arrays: Mapping[str, ndarray]) -> None:
+    def put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep an entry, unless it alone is above the limit."""
         content = _encode(arrays, key)
         if len(content) > self.limit:
@@ -121,20 +119,16 @@ class Cache:
             total -= size
 
 
-def _encode(arrays: Mapping[str, ndarray], key: str) -> bytes:
+def _encode(arrays: Mapping[str, np.ndarray], key: str) -> bytes:
     """A header with a checksum, then the arrays as .npy members of a zip; `key` is inside, so a moved file is known."""
-    import numpy as np
-
     body = io.BytesIO()
     np.savez(body, **{**arrays, "": np.array(json.dumps({"key": key}))})  # type: ignore[arg-type]
     payload = body.getvalue()
     return MAGIC + hashlib.sha256(payload).digest() + payload
 
 
-def _decode(content: bytes, key: str) -> dict[str, ndarray] | None:
+def _decode(content: bytes, key: str) -> dict[str, np.ndarray] | None:
     """The arrays of an entry; None for anything that is not exactly what was written under this key."""
-    import numpy as np
-
     start = len(MAGIC) + 32
     checksum, payload = content[len(MAGIC):start], content[start:]
     if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != checksum:
