@@ -26,7 +26,7 @@ def forms(w_c: float) -> dict[str, Any]:
 
 def value(arm: str, w_c: float, n: float) -> float:
     """The predicted AUC of an arm."""
-    return float(forms(w_c)[FORMS[arm]].curve(np.array([n]))[0])
+    return float(forms(w_c)[FORMS[arm]].curve(np.array([float(n)]))[0])
 
 
 def run(study: Study, job: Job) -> list[dict[str, Any]]:
