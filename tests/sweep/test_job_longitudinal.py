@@ -72,7 +72,7 @@ def test_both_presentations_of_gaps_reach_the_trainer(gaps: str) -> None:
     """One visit: masked gaps come with a flag for each channel; zero-filled ones are plain zeros."""
     s = spec(n_visits=1, p_miss=0.4, gaps=gaps, d_ni=1, d_nc=1)
     inputs = sample_cohort(s, "training-data", 300, 1, 0, world="longitudinal").inputs(None)
-    clinical = present.fit(inputs)(inputs)["clinical"]
+    clinical = present.fit(inputs, as_is=True)(inputs)["clinical"]
     gone = (inputs.streams["clinical"].floats() == 0).all(axis=(1, 2))
     assert 0.3 < gone.mean() < 0.5 and (clinical[gone][:, : s.p_clinical] == 0).all()
     assert clinical.shape[1] == s.p_clinical * (2 if gaps == "masked" else 1)
