@@ -87,7 +87,7 @@ def test_weight_decay_collapses_a_self_predicting_network_at_its_threshold(share
         loss = squared_error(one * w * p, (two * w).detach()).sum() / 2
         for v, g in zip((w, p), torch.autograd.grad(loss, (w, p)), strict=True):
             v.data -= 0.1 * (g + decay * v.data)
-    assert float(p) == pytest.approx(linear.decayed_fixed_point(decay, noise), abs=1e-4)
+    assert float(p.detach()) == pytest.approx(linear.decayed_fixed_point(decay, noise), abs=1e-4)
     assert (float(w) > 0.1) == (share < 1)
 
 
