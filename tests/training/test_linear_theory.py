@@ -88,7 +88,7 @@ def test_weight_decay_collapses_a_self_predicting_network_at_its_threshold(share
         for v, g in zip((w, p), torch.autograd.grad(loss, (w, p)), strict=True):
             v.data -= 0.1 * (g + decay * v.data)
     assert float(p.detach()) == pytest.approx(linear.decayed_fixed_point(decay, noise), abs=1e-4)
-    assert (float(w) > 0.1) == (share < 1)
+    assert (float(w.detach()) > 0.1) == (share < 1)
 
 
 def trained(method: Method, views: dict[str, np.ndarray], width: int, **other: float) -> list[Encoders]:
