@@ -196,7 +196,7 @@ SHIFT = {"kappa_e": 0.5, "delta_v_e": 0.3, "mu_e": 0.5, "tau_e": 1.4, "prevalenc
 @pytest.mark.parametrize("case", CALIBRATED)
 def test_the_risk_is_calibrated(case, domain):
     s = spec(**CALIBRATED[case], **SMALL, **(SHIFT if domain == "external" else {}))
-    c = cohort(s, domain, n=3_000 if case == "all" else 15_000)
+    c = cohort(s, domain, n=8_000 if case == "all" else 15_000)
     p, y = c.risk["outcome"], c.labels["outcome"]
     assert calibration(p, y) > 1e-4 and p.std() > 0.05
     if domain == "source":
