@@ -8,14 +8,13 @@ seen how. Some minutes for all: mixtures and products take integrals.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from figures.knob_table import SHEETS, Picture
-from simlab.errors import command, unknown
+from simlab.errors import Parser, command, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +29,7 @@ POINTS, FEW, SAMPLE = 31, 7, 4000  # values of a sweep where limits are closed f
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the sheets; returns the exit status. Raises UnknownName for a sheet that does not exist."""
-    parser = argparse.ArgumentParser(prog="python -m figures.knobs", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m figures.knobs", description=__doc__.splitlines()[0])
     parser.add_argument("sheets", metavar="SHEET", nargs="*", help=f"{', '.join(SHEETS)} (default: all)")
     parser.add_argument("--out", metavar="DIR", default="docs/pictures", help="where to write (default: %(default)s)")
     args = parser.parse_args(argv)
