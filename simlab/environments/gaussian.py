@@ -95,7 +95,7 @@ def sample_factors(n: int, spec: GaussianSpec, domain: str, rng: np.random.Gener
 def measure(
     factors: Factors, spec: GaussianSpec, rng: np.random.Generator, domain: str = "source"
 ) -> tuple[Float[np.ndarray, "n p_i"], Float[np.ndarray, "n p_c"]]:
-    """Measured coordinates (z_I, z_C), float32, in the order causes shared, causes own, nuisance, noise, shortcut, site.
+    """Measured coordinates (z_I, z_C), float32: shared causes, own causes, nuisance, noise, shortcut, site, in turn.
 
     Each part holds all tokens that show it (`token_columns` says which token has what). Measurement noise of a factor
     of reliability rel has variance 1/rel - 1. In the target its acquisition is applied.

@@ -32,7 +32,7 @@ def _sites(s: Any) -> list[tuple[bool, str]]:
         (s.n_sites == s.n_sites_e == 1 and s.mu_site_e == 0 and (s.omega_s > 0 or s.rho_s_e != 0 or shown),
          "omega_s, rho_s_e and site_shown need hospitals that differ: n_sites or n_sites_e >= 2, or mu_site_e not 0."),
         (s.mu_site_e != 0 and s.omega_s == 0 and s.rho_s_e == 0 and not shown,
-         f"mu_site_e = {s.mu_site_e:g} moves nothing without omega_s > 0, rho_s_e not 0 or a view that shows the site."),
+         f"mu_site_e = {s.mu_site_e:g} moves nothing without omega_s > 0, rho_s_e not 0 or a view that shows it."),
         (inside < -1e-12, f"the site takes more than the liability's noise leaves: rho_s^2 = {s.rho_s**2:.4g} > 1 - h2 "
                           f"= {1 - s.h2:.4g}."),
         (outside < -1e-12, f"the target's site takes more than the liability's noise leaves: rho_s_e^2 = "
@@ -66,6 +66,7 @@ def _latent(s: Any) -> list[tuple[bool, str]]:
             for broken, need in (
                 (s.w_x > 0, "with w_x = 0"), (s.n_tok > 1, "with n_tok = 1"),
                 (s.shortcut != "none", "with shortcut = none"),
-                (sites, "without omega_s, rho_s, rho_s_e and site_shown"), (exact, "with measurement error: reliabilities below 1"),
+                (sites, "without omega_s, rho_s, rho_s_e and site_shown"),
+                (exact, "with measurement error: reliabilities below 1"),
                 (s.tau_e != 1, "with tau_e = 1, which leaves their coordinates independent"),
                 (resampled, "without resampled classes: prevalence_kind = threshold"))]

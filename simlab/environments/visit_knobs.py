@@ -16,7 +16,8 @@ from simlab.environments.knobs import GAUSSIAN_KNOBS, GaussianSpec, find
 from simlab.errors import OutOfDomain
 
 _REUSED = ("d_c", "d_u", "d_v", "d_g", "d_ni", "d_nc", "rel_ci", "rel_cc", "rel_u", "rel_v", "kappa_s", "nu", "alpha_g",
-           "alpha_n", "shortcut", "lambda_s", "map", "condition", "map_seed", "n_unlab", "h2", "prevalence", "w_c", "w_u", "w_v", "n_lab",
+           "alpha_n", "shortcut", "lambda_s", "map", "condition", "map_seed", "n_unlab", "h2", "prevalence",
+           "w_c", "w_u", "w_v", "n_lab",
            "kappa_e", "delta_u_e", "delta_v_e", "delta_clin_e", "nu_e", "prevalence_e", "prevalence_kind", "mu_e",
            "tau_e", "lambda_e")
 _LIABILITY = ("h2", "w_c", "w_u", "w_v")

@@ -137,8 +137,8 @@ def site_effects(spec: GaussianSpec, domain: str) -> Float[np.ndarray, " sites"]
 
 
 def site_direction(spec: GaussianSpec, domain: str) -> Float[np.ndarray, " p"]:
-    """What one unit of site effect adds to z: omega_s alpha_g to each nuisance feature, lambda rho to a shortcut, one to a
-    feature that shows it."""
+    """What one unit of site effect adds to z: omega_s alpha_g to each nuisance feature, lambda rho to a shortcut, one
+    to a feature that shows it."""
     at, out = blocks(spec), domain == "external"
     d = np.zeros(at["clinical"].stop)
     for view in ("image", "clinical"):

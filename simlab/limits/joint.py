@@ -56,7 +56,7 @@ class Reader:
         return (z - self.joint.law.mean) @ self.weights
 
     def risk(self, stats: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " n"]:
-        """P(y = 1 | what is shown), sites that are not known marginalised; prior-corrected where classes are resampled."""
+        """P(y = 1 | what is shown), unknown sites marginalised; prior-corrected where classes are resampled."""
         joint, total = self.joint, self.joint.total
         drift, information = joint.direction @ self.weights[:, :3], float(joint.direction @ self.weights[:, 3])
         effects = joint.effects

@@ -3,8 +3,8 @@
 A shift is one target knob moved away from "as in the source", the others left there. Its severity is measured three
 ways (5.2): the Jeffreys divergence and the domain classifier's AUC say how far the records moved, the transfer loss of
 the source's best rule says what it costs; `match` makes kinds comparable by finding where each costs the same.
-docs/theory.md, 13. Closed forms where a world is Gaussian; integrals and Monte Carlo, with their errors, where a product
-or a mixture over hospitals makes it something else; visits and gaps: `simlab.limits.visit_severity`.
+docs/theory.md, 13. Closed forms where a world is Gaussian; integrals and Monte Carlo, with their errors, where a
+product or a mixture over hospitals makes it something else; visits and gaps: `simlab.limits.visit_severity`.
 """
 
 from __future__ import annotations
@@ -139,9 +139,9 @@ def match(kind: str, level: float, world: GaussianSpec, scale: str = "transfer",
 
     Moves start from no shift and end at an end of the knob's sweep range: `toward` "low" or "high", or whichever end
     gets there with the smaller share of its way (None). A number of hospitals is the first whole one that reaches at
-    least the level; where limits are integrals a match is as near as their error lets it be. Raises OutOfDomain where no
-    move reaches the level, with the largest that is reached, and for a level outside its scale; UnknownName for a kind
-    or scale that does not exist.
+    least the level; where limits are integrals a match is as near as their error lets it be. Raises OutOfDomain where
+    no move reaches the level, with the largest that is reached, and for a level outside its scale; UnknownName for a
+    kind or scale that does not exist.
     """
     _check_normal(world)
     check_level(level, scale)
@@ -230,8 +230,8 @@ def check_level(level: float, scale: str) -> None:
 
 def _check_normal(world: GaussianSpec) -> None:
     if world.alpha_lat != 2:
-        raise OutOfDomain(f"severity is measured where causes are normal, since the density of records has a closed form "
-                          f"only there: take alpha_lat = 2, not {world.alpha_lat:g}.")
+        raise OutOfDomain(f"severity is measured where causes are normal, since the density of records has a closed "
+                          f"form only there: take alpha_lat = 2, not {world.alpha_lat:g}.")
 
 
 def _kind(name: str) -> Kind:

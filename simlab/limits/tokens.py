@@ -44,8 +44,8 @@ def kept(spec: GaussianSpec, mask: str, k: int) -> Kept:
         raise OutOfDomain(f"k = {k} is outside its domain: whole numbers from 1.")
     found = correlations(spec, mask)
     own = {"image": spec.d_u, "clinical": spec.d_v}
-    shares = {view: shares_of(found[view], {"c": spec.d_c, "own": own[view], "g": spec.d_g, "noise": _noise(spec, view)},
-                              k) for view in STREAMS}
+    sizes = {view: {"c": spec.d_c, "own": own[view], "g": spec.d_g, "noise": spec.widths(view)[3]} for view in STREAMS}
+    shares = {view: shares_of(found[view], sizes[view], k) for view in STREAMS}
     law = moments(spec, "source")
     least, most = ({(v, f): shares[v][f] > limit for v in STREAMS for f in ("c", "own")} for limit in (1 - TIE, 0))
     return Kept(found, shares, (_auc(law, least), _auc(law, most)))
@@ -108,13 +108,10 @@ def _repeats(rel: float, m: int) -> float:
     return 0.0 if m == 1 else float(np.sqrt(rel / (1 + (1 / rel - 1) / (m - 1))))
 
 
-def _noise(spec: GaussianSpec, view: str) -> int:
-    return spec.widths(view)[3]
-
-
 def _auc(law: Moments, is_kept: dict[tuple[str, str], bool]) -> float:
     """The Bayes limit of all readings of the kept families."""
-    names = {("image", "c"): "c_image", ("image", "own"): "u", ("clinical", "c"): "c_clinical", ("clinical", "own"): "v"}
+    names = {("image", "c"): "c_image", ("image", "own"): "u",
+             ("clinical", "c"): "c_clinical", ("clinical", "own"): "v"}
     blocks = [law.blocks[name] for key, name in names.items() if is_kept[key]]
     rows: Int[np.ndarray, " r"] = np.sort(np.concatenate([np.arange(b.start, b.stop) for b in blocks])) if blocks else (
         np.zeros(0, np.int64))

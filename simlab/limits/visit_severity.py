@@ -114,8 +114,8 @@ def match(kind: str, level: float, world: LongitudinalSpec, scale: str = "transf
     def reached(value: float) -> float:
         found = severity_on(shifted(kind, value, world), scale, records)
         if found is None:
-            raise OutOfDomain(f"{scale} is known in the longitudinal world only where p_miss_e alone moves and times do "
-                              f"not depend on the liability; take transfer for {kind}.")
+            raise OutOfDomain(f"{scale} is known in the longitudinal world only where p_miss_e alone moves and times "
+                              f"do not depend on the liability; take transfer for {kind}.")
         return found
 
     assert knob is not None and knob.sweep is not None
@@ -129,7 +129,8 @@ def match(kind: str, level: float, world: LongitudinalSpec, scale: str = "transf
         if share is not None:
             found.append((share, way(share)))
     if not found:
-        raise OutOfDomain(f"{kind} does not reach {scale} = {level:g} within its sweep range: the largest is {best:.4g}.")
+        raise OutOfDomain(f"{kind} does not reach {scale} = {level:g} within its sweep range: the largest is "
+                          f"{best:.4g}.")
     return Match(kind, min(found)[1], severity(shifted(kind, min(found)[1], world), records))
 
 

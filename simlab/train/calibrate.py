@@ -31,7 +31,9 @@ CHECKED = ("image-only", "supervised-unregularised", "supervised", "vicreg-finet
            "vicreg-frozen")
 
 
-def measure(name: str, knobs: Mapping[str, float], seeds: int = SEEDS, first: int = 0) -> dict[str, tuple[float, float]]:
+def measure(
+    name: str, knobs: Mapping[str, float], seeds: int = SEEDS, first: int = 0
+) -> dict[str, tuple[float, float]]:
     """Mean AUC inside and its standard error over seeds of the arms in GOAL, trained in a preset with these knobs."""
     import numpy as np
 

@@ -125,7 +125,8 @@ def test_hospitals_are_named_and_the_risk_says_that_they_are_marginalised():
 
 @pytest.mark.parametrize(("given", "said"), [
     ({"n_sites": 3, "rho_s": 0.8}, "rho_s^2 = 0.64 > 1 - h2 = 0.3"), ({"rho_s": 0.2}, "n_sites >= 2"),
-    ({"omega_s": 0.2}, "mu_site_e"), ({"site_shown": "image"}, "site_shown need hospitals that differ"), ({"n_sites": 2, "omega_s": 0.2, "d_g": 0}, "d_g >= 1"),
+    ({"omega_s": 0.2}, "mu_site_e"), ({"site_shown": "image"}, "site_shown need hospitals that differ"),
+    ({"n_sites": 2, "omega_s": 0.2, "d_g": 0}, "d_g >= 1"),
     ({"n_sites": 2, "rho_s": 0.2, "rho_s_e": 0.9}, "rho_s_e^2"), ({"mu_site_e": 1.0}, "moves nothing"),
     ({"w_x": 0.2, "prevalence_e": 0.2}, "threshold"), ({"w_c": 0.5, "w_u": 0.4, "w_x": 0.2}, "sum to one"),
     ({"w_x": 0.2, "shortcut": "image", "lambda_s": 0.2}, "w_x = 0"),
@@ -158,7 +159,7 @@ def test_the_hospital_as_an_input_is_conditioning_on_it():
     assert out["internal"]["full"] == pytest.approx(weighted_area(risk, risk), abs=5e-4)
     hidden = views_of(spec(SITES, omega_s=0.0))
     assert out["internal"]["full"] > hidden["internal"]["full"] + 0.005
-    assert out["internal"]["image"] == pytest.approx(hidden["internal"]["image"], abs=1e-4)  # the image does not show it
+    assert out["internal"]["image"] == pytest.approx(hidden["internal"]["image"], abs=1e-4)  # does not show it
 
 
 def test_a_hospital_shown_by_both_views_is_the_first_canonical_pair():

@@ -22,7 +22,7 @@ def test_trained_comparators_meet_the_published_aucs_on_fresh_seeds(name):
 
 
 def test_the_presets_are_whole_and_leave_the_target_alone():
-    assert NAMES == [f"li2025-trained-{which}" for which in FREE]
+    assert [f"li2025-trained-{which}" for which in FREE] == NAMES
     for name in NAMES:
         s = from_preset(name)
         assert s == s.without_shift() and s.prevalence == 0.4
