@@ -51,7 +51,7 @@ def kept(spec: LongitudinalSpec, mask: str, k: int) -> Kept:
         raise OutOfDomain(f"k = {k} is outside its domain: whole numbers from 1.")
     if spec.shortcut != "none" and spec.lambda_s != 0:
         raise OutOfDomain("what a mask keeps has a closed form only where families are independent, and a shortcut "
-                          "ties them together: take lambda_s = 0, or `of_shortcut` for how well it is predicted itself.")
+                          "ties them together: take lambda_s = 0, or ask `of_shortcut` how well it is predicted.")
     found = correlations(spec, mask)
     sizes = {"image": (spec.d_c, spec.d_u, spec.d_g, spec.d_ni), "clinical": (spec.d_c, spec.d_v, spec.d_g, spec.d_nc)}
     shares = {}
