@@ -107,7 +107,6 @@ def match(kind: str, level: float, world: LongitudinalSpec, scale: str = "transf
     one_visit.check_level(level, scale)
     if scale.endswith("cross_modal"):
         raise unknown("severity scale", scale, [s for s in one_visit.SCALES if not s.endswith("cross_modal")])
-    knob = {k.symbol: k for k in LONGITUDINAL_KNOBS}.get(kind)
     start = float(getattr(world.without_shift(), kind)) if kind in KINDS else 0.0
     shifted(kind, start, world)
 
@@ -118,12 +117,9 @@ def match(kind: str, level: float, world: LongitudinalSpec, scale: str = "transf
                               f"do not depend on the liability; take transfer for {kind}.")
         return found
 
-    assert knob is not None and knob.sweep is not None
     found, best = [], -np.inf
-    for end in knob.sweep:
-        if abs(end - start) < 1e-12:
-            continue
-        way: Callable[[float], float] = straight(start, float(end), False)
+    for end in _ends(kind, world):
+        way: Callable[[float], float] = straight(start, end, False)
         share, most, _ = first(lambda s, way=way: reached(way(s)), level, FEW_STEPS)
         best = max(best, most)
         if share is not None:
@@ -132,6 +128,35 @@ def match(kind: str, level: float, world: LongitudinalSpec, scale: str = "transf
         raise OutOfDomain(f"{kind} does not reach {scale} = {level:g} within its sweep range: the largest is "
                           f"{best:.4g}.")
     return Match(kind, min(found)[1], severity(shifted(kind, min(found)[1], world), records))
+
+
+def compare(world: LongitudinalSpec, records: int = RECORDS // 2) -> list[dict[str, object]]:
+    """Every kind at the ends of its sweep range, as `simlab.limits.severity.compare`."""
+    return _rows(world, lambda kind: [Match(kind, end, severity(shifted(kind, end, world), records))
+                                      for end in _ends(kind, world)])
+
+
+def match_all(level: float, world: LongitudinalSpec, scale: str = "transfer",
+              records: int = RECORDS // 4) -> list[dict[str, object]]:
+    """Every kind where it reaches the level, as `simlab.limits.severity.match_all`."""
+    one_visit.check_level(level, scale)
+    return _rows(world, lambda kind: [match(kind, level, world, scale, records)])
+
+
+def _rows(world: LongitudinalSpec, found: Callable[[str], list[Match]]) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for kind in KINDS:
+        try:
+            rows += [{"kind": one.kind, "value": one.value, **asdict(one.severity)} for one in found(kind)]
+        except OutOfDomain as refused:
+            rows.append({"kind": kind, "value": None, "reason": f"{kind} does not apply: {refused}"})
+    return rows
+
+
+def _ends(kind: str, world: LongitudinalSpec) -> list[float]:
+    """The ends of a kind's sweep range that are not where the world is without shift."""
+    knob, start = {k.symbol: k for k in LONGITUDINAL_KNOBS}[kind], float(getattr(world.without_shift(), kind))
+    return [float(end) for end in knob.sweep or () if abs(end - start) > 1e-12]
 
 
 def severity_on(world: LongitudinalSpec, scale: str, records: int) -> float | None:

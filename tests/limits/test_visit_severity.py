@@ -1,5 +1,7 @@
 """Severity of missingness and of other shifts over visits: closed forms, refusals, matches."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -7,7 +9,9 @@ from scipy.special import log_ndtr
 from scipy.stats import binom
 
 from simlab.environments.visit_knobs import spec
-from simlab.errors import OutOfDomain, UnknownName
+from simlab.errors import OutOfDomain, UnknownName, command
+from simlab.limits import visit_severity
+from simlab.limits.__main__ import main
 from simlab.limits.simulated import bayes, draw, source_rule
 from simlab.limits.visit_severity import distance, log_gaps, match, severity, shifted
 from simlab.limits.visits import VIEWS, law_of, of_liability, selections
@@ -77,3 +81,22 @@ def test_refusals():
         match("p_mis_e", 0.1, spec())
     with pytest.raises(UnknownName, match="transfer_image"):
         match("p_miss_e", 0.1, spec(), "transfer_cross_modal")
+
+
+def test_command(capsys, monkeypatch):
+    monkeypatch.setattr(visit_severity, "KINDS", ("p_miss_e", "kappa_e", "lambda_e"))
+    monkeypatch.setattr(visit_severity.compare, "__defaults__", (400,))
+    argv = ["--severity", "--world", "longitudinal", "--set", "p_miss=0.2", "--set", "n_visits=2"]
+    assert main(argv) == 0
+    text = capsys.readouterr().out
+    assert "longitudinal world" in text and "p_miss_e" in text and "lambda_e does not apply" in text
+    assert main([*argv, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))["shifts"]
+    assert [row["kind"] for row in rows] == ["p_miss_e", "p_miss_e", "kappa_e", "lambda_e"]
+    for bad, said in ((["--world", "longitudinal"], "--describe longitudinal"),
+                      ([*argv, "--preset", "li2025-shared"], "no --preset"),
+                      (["--world", "longitudinl", "--severity"], "longitudinal"),
+                      (["--severity", "--world", "longitudinal", "--set", "w_x=.1"], "unknown knob")):
+        assert command(main, bad) == 2
+        captured = capsys.readouterr()
+        assert captured.out == "" and captured.err.count("\n") == 1 and said in captured.err
