@@ -110,7 +110,7 @@ def test_falls_back_where_it_does_not_apply(knobs):
 
 
 @pytest.mark.parametrize("knobs", [{"map": "mlp"}, {"condition": 30.0}, {"map_seed": 3}, {"n_lab": 50},
-                                   {"alpha_n": 5.0}, {"alpha_g": 3.0}])
+                                   {"alpha_n": 5.0}, {"alpha_g": 3.0}, {"record_tokens": "coordinates"}])
 def test_knobs_without_effect_do_not_cost_the_reduction(knobs):
     assert not fast_limits([spec(kappa_e=0.3, **knobs)])["dense"][0]
 
