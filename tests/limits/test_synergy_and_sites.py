@@ -9,7 +9,7 @@ from scipy.stats import norm
 from simlab.environments.knobs import spec
 from simlab.errors import OutOfDomain
 from simlab.limits import limits
-from simlab.limits.areas import area, weighted_area
+from simlab.limits.areas import area, view_limit, weighted_area
 from simlab.limits.gaussian import moments, site_effects
 from simlab.limits.joint import NODES, above, joint, reader
 from simlab.limits.liability import auc
@@ -160,6 +160,17 @@ def test_the_hospital_as_an_input_is_conditioning_on_it():
     hidden = views_of(spec(SITES, omega_s=0.0))
     assert out["internal"]["full"] > hidden["internal"]["full"] + 0.005
     assert out["internal"]["image"] == pytest.approx(hidden["internal"]["image"], abs=1e-4)  # does not show it
+
+
+def test_where_the_hospital_alone_tells_ties_count_one_half():
+    """h2 = 0: the risk takes one value a hospital, Phi(rho e - t): its AUC by a sum over pairs of hospitals."""
+    s = spec(SITES, site_shown="image", h2=0.0, rho_s=0.5)
+    t = -norm.ppf(s.prevalence)
+    p = norm.cdf((0.5 * site_effects(s, "source") - t) / np.sqrt(1 - 0.25))
+    above = p[:, None] * (1 - p) * ((p[:, None] > p) + 0.5 * (p[:, None] == p))
+    exact = above.sum() / (p.sum() * (1 - p).sum())
+    value, se = view_limit(joint(s), "image")
+    assert value == pytest.approx(exact, abs=1e-9 + 5 * se) and exact > 0.55
 
 
 def test_a_hospital_shown_by_both_views_is_the_first_canonical_pair():
