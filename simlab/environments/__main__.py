@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import NoReturn
 
 from simlab.environments import describe
-from simlab.errors import OutOfDomain, SimlabError, command
+from simlab.errors import OutOfDomain, Parser, command
 
 _PROG = "python -m simlab.environments"
 _EXAMPLE = f"""examples:
@@ -23,15 +22,8 @@ _EXAMPLE = f"""examples:
 NAME is a world or a preset. docs/environments.md has the equations and every knob."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, like all of ours."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SimlabError(f"{message} ({_PROG} --help shows the usage).")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=_PROG, description="Synthetic worlds whose best possible answer is known.", epilog=_EXAMPLE,
+    parser = Parser(prog=_PROG, description="Synthetic worlds whose best possible answer is known.", epilog=_EXAMPLE,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="list worlds and presets")
@@ -40,9 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", metavar="KNOB=VALUE", action="append", default=[], dest="settings",
                         help="set a knob, by name or symbol; may be repeated")
     parser.add_argument("--out", metavar="FILE", help="the .cohort file that --sample writes")
-    parser.add_argument("--records", metavar="N", default="1000", help="records to draw (default: 1000)")
-    parser.add_argument("--seed", metavar="N", default="0", help="seed of the draw (default: 0)")
-    parser.add_argument("--cohort", metavar="WHICH", default="test",
+    parser.add_argument("--records", metavar="N", help="records to draw (default: 1000)")
+    parser.add_argument("--seed", metavar="N", help="seed of the draw (default: 0)")
+    parser.add_argument("--cohort", metavar="WHICH",
                         help="pretraining (no labels), training, validation, test or external (default: test)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
@@ -51,9 +43,12 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status. Raises SimlabError (a subclass) for bad input."""
     args = _parser().parse_args(argv)
-    if args.sample is None and args.out is not None:
-        raise OutOfDomain("--out goes with --sample NAME.")
+    for option in ("out", "records", "seed", "cohort"):
+        if args.sample is None and getattr(args, option) is not None:
+            raise OutOfDomain(f"--{option} goes with --sample NAME.")
     if args.list:
+        if args.settings:
+            raise OutOfDomain("--set goes with --describe NAME or --sample NAME.")
         found = describe.listing()
         print(json.dumps(found, indent=2) if args.json else describe.listing_text(found))
         return 0
@@ -62,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         answer = describe.description(chosen)
         print(json.dumps(answer, allow_nan=False, indent=2) if args.json else describe.description_text(answer))
         return 0
-    answer = describe.sample(chosen, args.out, _whole(args.records, "--records", 1), _whole(args.seed, "--seed", 0),
-                             args.cohort)
+    answer = describe.sample(chosen, args.out, _whole(args.records or "1000", "--records", 1),
+                             _whole(args.seed or "0", "--seed", 0), args.cohort or "test")
     print(json.dumps(answer, allow_nan=False, indent=2) if args.json else describe.sample_text(answer))
     return 0
 

@@ -95,14 +95,15 @@ def sample_factors(n: int, spec: GaussianSpec, domain: str, rng: np.random.Gener
 def measure(
     factors: Factors, spec: GaussianSpec, rng: np.random.Generator, domain: str = "source"
 ) -> tuple[Float[np.ndarray, "n p_i"], Float[np.ndarray, "n p_c"]]:
-    """Measured coordinates (z_I, z_C), float32, in the order causes shared, causes own, nuisance, noise, shortcut.
+    """Measured coordinates (z_I, z_C), float32: shared causes, own causes, nuisance, noise, shortcut, site, in turn.
 
     Each part holds all tokens that show it (`token_columns` says which token has what). Measurement noise of a factor
     of reliability rel has variance 1/rel - 1. In the target its acquisition is applied.
     """
     n, outside = len(factors), domain == "external"
-    (c, u, _, noise_image, shown_image), (_, v, _, noise_clinical, shown_clinical) = map(
+    (c, u, _, noise_image, shown_image, site_image), (_, v, _, noise_clinical, shown_clinical, site_clinical) = map(
         spec.widths, ("image", "clinical"))
+    effect = site_effects(spec, domain)[factors.site].astype(np.float32)[:, None]
     widths = (c, u, noise_image, c, v, noise_clinical)
     error = _draws(n, rng, _MEASURE_GROUPS, widths)
     shared = spec.eta_e if outside else spec.eta_s
@@ -115,6 +116,7 @@ def measure(
         np.float32(spec.alpha_g) * _tokens(factors.g_image, spec.carriers("g")),
         np.float32(spec.alpha_n) * error["image_noise"],
         _tokens(factors.shortcut, shown_image),
+        np.tile(effect, (1, site_image)),
     )
     z_clinical = (
         _tokens(factors.c_clinical, spec.carriers("c")) + _noise_sd(spec.rel_cc) * error["clinical_c"],
@@ -122,6 +124,7 @@ def measure(
         np.float32(spec.alpha_g) * _tokens(factors.g_clinical, spec.carriers("g")),
         np.float32(spec.alpha_n) * error["clinical_noise"],
         _tokens(factors.shortcut, shown_clinical),
+        np.tile(effect, (1, site_clinical)),
     )
     z = np.concatenate([*z_image, *z_clinical], axis=1)
     if outside and spec.acquires:
@@ -136,7 +139,7 @@ def _tokens(x: Float[np.ndarray, "n d"], times: int) -> Float[np.ndarray, "n _"]
 
 def token_columns(spec: GaussianSpec, view: str) -> Int[np.ndarray, "tokens width"]:
     """Which measured coordinates of a view make up each of its tokens, in the order shared causes, own causes,
-    nuisance, noise, shortcut; noise stands in where a token does not show a factor.
+    nuisance, noise, shortcut, site; noise stands in where a token does not show a factor.
 
     The first tokens show c and g, the last ones u or v.
     """
@@ -152,17 +155,17 @@ def token_columns(spec: GaussianSpec, view: str) -> Int[np.ndarray, "tokens widt
                                        (ends[2], spec.d_g, t, t < spec.carriers("g"))):
             row += range(start + place * d, start + (place + 1) * d) if shown else (next(pool) for _ in range(d))
         row += [next(pool) for _ in range(d_noise)]
-        rows.append(row + [ends[4] + t] * spec.shows_shortcut(view))
-    return np.array(rows, np.int64)
+        rows.append(row + [ends[4] + t] * spec.shows_shortcut(view) + [ends[5] + t] * spec.shows_site(view))
+    found = np.array(rows, np.int64)
+    return found.reshape(-1, 1) if spec.by_coordinate(view) else found
 
 
 def maps(spec: GaussianSpec) -> tuple[ObservationMap, ObservationMap]:
     """The observation maps (G_I, G_C) of a specification, of one token each; a map seed of None counts as 0."""
     fixed = (spec.condition, spec.map_seed or 0)
-    return (
-        observation_map(spec.map, spec.token_width("image"), *fixed, "image"),
-        observation_map(spec.map, spec.token_width("clinical"), *fixed, "clinical"),
-    )
+    widths = (1 if spec.by_coordinate(view) else spec.token_width(view) for view in ("image", "clinical"))
+    return tuple(observation_map(spec.map, width, *fixed, view)  # type: ignore[return-value]
+                 for width, view in zip(widths, ("image", "clinical"), strict=True))
 
 
 def observe(
@@ -197,7 +200,9 @@ def observe(
         latents["liability"] = factors.liability
         provenance["knobs"] = asdict(spec)
         provenance["risk_given"] = ["image", "clinical"]
-        if hospitals > 1:
+        if spec.site_shown != "none":
+            provenance["risk_given"] = ["image", "clinical", "site"]
+        elif hospitals > 1:
             provenance["risk_over"] = ["site"]  # marginalised
         provenance["prevalence"] = law.prevalence if law.target is None else law.target
         answers = {
@@ -237,7 +242,7 @@ def _mismatched(
 def risk(
     z_image: Float[np.ndarray, "n p_i"], z_clinical: Float[np.ndarray, "n p_c"], spec: GaussianSpec, domain: str
 ) -> Float[np.ndarray, " n"]:
-    """P(y = 1 | z_I, z_C) in a domain, float64; the hospital, no input, is marginalised over."""
+    """P(y = 1 | z_I, z_C) in a domain, float64; the hospital, where no view shows it, is marginalised over."""
     if spec.alpha_lat != 2:
         full = latent(spec, domain)
         z = np.concatenate([z_image, z_clinical], axis=1)
@@ -312,7 +317,7 @@ def _noise_sd(reliability: float) -> np.float32:
 def _stream(name: str, g: ObservationMap, z: Float[np.ndarray, "n p"], spec: GaussianSpec) -> Stream:
     """A view as features: one channel a feature, or, of several tokens, one channel a token with its features."""
     n, p = z.shape
-    if spec.n_tok == 1:
+    if spec.n_tok == 1 and not spec.by_coordinate(name):
         return Stream(
             values=g(z)[:, None, :],
             observed=np.ones((n, 1, p), bool),
@@ -320,10 +325,10 @@ def _stream(name: str, g: ObservationMap, z: Float[np.ndarray, "n p"], spec: Gau
             units=("1",) * p,
         )
     columns = token_columns(spec, name)
-    tokens = g(z[:, columns].reshape(n * spec.n_tok, -1)).reshape(n, 1, spec.n_tok, -1)
+    count, width = columns.shape
     return Stream(
-        values=tokens,
-        observed=np.ones((n, 1, spec.n_tok), bool),
-        channels=tuple(f"{name}-token-{i}" for i in range(spec.n_tok)),
-        units=("1",) * spec.n_tok,
+        values=g(z[:, columns].reshape(n * count, width)).reshape(n, 1, count, width),
+        observed=np.ones((n, 1, count), bool),
+        channels=tuple(f"{name}-token-{i}" for i in range(count)),
+        units=("1",) * count,
     )

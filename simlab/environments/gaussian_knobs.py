@@ -54,6 +54,8 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
     Knob("token_share_nuisance", "r_tok_g", 1.0, _RELIABILITY, (0.1, 1), "linear", "source",
          "share of a view's tokens that show the nuisance, the same in each (the first ones)"),
     # What a view shows besides its causes, and how hospitals differ inside
+    Knob("record_tokens", "record_tokens", "blocks", Choice(("blocks", "coordinates")), None, "choice", "source",
+         "the record's tokens: n_tok blocks, or every measured coordinate one (signature coordinates, independent)"),
     Knob("error_correlation", "eta_s", 0.0, _OPEN, (-0.9, 0.9), "linear", "source",
          "correlation between the two views' measurement errors of the shared causes"),
     Knob("shortcut", "shortcut", "none", Choice(("none", "image", "clinical", "both")), None, "choice", "source",
@@ -62,6 +64,8 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
          "lambda of the shortcut in the source; not 0 needs a shortcut"),
     Knob("sites", "n_sites", 1, Interval(1, 1000, whole=True), (1, 20), "log", "source",
          "hospitals in the source, equally large; their effects e are normal scores of mean 0 and variance 1"),
+    Knob("site_shown", "site_shown", "none", Choice(("none", "image", "clinical", "both")), None, "choice", "source",
+         "which view shows the hospital, as one more feature e: then it is an input, else risk and limits marginalise"),
     Knob("site_loading", "omega_s", 0.0, Interval(0, 1, high_open=True), (0, 0.95), "linear", "source",
          "loading of every nuisance factor, in both views, on the site effect e (the rest keeps variance 1-omega^2)"),
     Knob("latent_shape", "alpha_lat", 2.0, Interval(0.5, 64), (0.5, 16), "log", "source",

@@ -53,10 +53,12 @@ class GaussianSpec:
     r_tok_u: float
     r_tok_v: float
     r_tok_g: float
+    record_tokens: str
     eta_s: float
     shortcut: str
     lambda_s: float
     n_sites: int
+    site_shown: str
     omega_s: float
     alpha_lat: float
     map: str
@@ -94,36 +96,45 @@ class GaussianSpec:
 
     @property
     def p_image(self) -> int:
-        """Features of the image view: c, u, g, noise, and the shortcut where it shows one, in each token."""
+        """Features of the image view: c, u, g, noise, then shortcut and site where it shows them, in each token."""
         return self.n_tok * self.token_width("image")
 
     @property
     def p_clinical(self) -> int:
-        """Features of the clinical view: c, v, g, noise, and the shortcut where it shows one, in each token."""
+        """Features of the clinical view: c, v, g, noise, then shortcut and site where it shows them, in each token."""
         return self.n_tok * self.token_width("clinical")
 
     def token_width(self, view: str) -> int:
-        """Features of one token of a view."""
+        """Features of one token of a view (of one block of coordinates, where each coordinate is a token)."""
         own, noise = (self.d_u, self.d_ni) if view == "image" else (self.d_v, self.d_nc)
-        return self.d_c + own + self.d_g + noise + self.shows_shortcut(view)
+        return self.d_c + own + self.d_g + noise + self.shows_shortcut(view) + self.shows_site(view)
+
+    def by_coordinate(self, view: str) -> bool:
+        """Whether each measured coordinate of a view is a token of its own."""
+        return view == "clinical" and self.record_tokens == "coordinates"
 
     def carriers(self, factor: str) -> int:
         """How many tokens of a view show a factor: "c", "u", "v" or "g"."""
         return math.ceil(getattr(self, f"r_tok_{factor}") * self.n_tok - 1e-9)
 
-    def widths(self, view: str) -> tuple[int, int, int, int, int]:
-        """Measured coordinates of a view by part: shared causes, own causes, nuisance, noise, shortcut, all tokens.
+    def widths(self, view: str) -> tuple[int, int, int, int, int, int]:
+        """Measured coordinates of a view by part, all tokens: shared causes, own causes, nuisance, noise, shortcut,
+        site.
 
         Where a token does not show a factor it shows noise.
         """
         own, d = ("u", self.d_u) if view == "image" else ("v", self.d_v)
         parts = (self.carriers("c") * self.d_c, self.carriers(own) * d, self.carriers("g") * self.d_g)
-        shortcut = self.n_tok * self.shows_shortcut(view)
-        return (*parts, self.n_tok * self.token_width(view) - sum(parts) - shortcut, shortcut)
+        shortcut, site = self.n_tok * self.shows_shortcut(view), self.n_tok * self.shows_site(view)
+        return (*parts, self.n_tok * self.token_width(view) - sum(parts) - shortcut - site, shortcut, site)
 
     def shows_shortcut(self, view: str) -> int:
         """1 where a view ("image" or "clinical") shows the shortcut, else 0."""
         return int(self.shortcut in (view, "both"))
+
+    def shows_site(self, view: str) -> int:
+        """1 where a view ("image" or "clinical") shows the hospital's effect, else 0."""
+        return int(self.site_shown in (view, "both"))
 
     def slopes(self, domain: str) -> tuple[float, float, float]:
         """Slopes of the liability on b'c, b'u and b'v in the "source" or the "external" domain."""
@@ -144,7 +155,8 @@ class GaussianSpec:
     def gaussian_in(self, domain: str) -> bool:
         """Whether (z, l) is jointly Gaussian in the "source" or the "external" domain."""
         sites, rho = (self.n_sites_e, self.rho_s_e) if domain == "external" else (self.n_sites, self.rho_s)
-        return self.w_x == 0 and self.alpha_lat == 2 and not (sites > 1 and (self.omega_s > 0 or rho != 0))
+        mixed = sites > 1 and (self.omega_s > 0 or rho != 0 or self.site_shown != "none")
+        return self.w_x == 0 and self.alpha_lat == 2 and not mixed
 
     @property
     def gaussian(self) -> bool:

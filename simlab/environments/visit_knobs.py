@@ -16,9 +16,10 @@ from simlab.environments.knobs import GAUSSIAN_KNOBS, GaussianSpec, find
 from simlab.errors import OutOfDomain
 
 _REUSED = ("d_c", "d_u", "d_v", "d_g", "d_ni", "d_nc", "rel_ci", "rel_cc", "rel_u", "rel_v", "kappa_s", "nu", "alpha_g",
-           "alpha_n", "map", "condition", "map_seed", "n_unlab", "h2", "prevalence", "w_c", "w_u", "w_v", "n_lab",
+           "alpha_n", "shortcut", "lambda_s", "map", "condition", "map_seed", "n_unlab", "h2", "prevalence",
+           "w_c", "w_u", "w_v", "n_lab",
            "kappa_e", "delta_u_e", "delta_v_e", "delta_clin_e", "nu_e", "prevalence_e", "prevalence_kind", "mu_e",
-           "tau_e")
+           "tau_e", "lambda_e")
 _LIABILITY = ("h2", "w_c", "w_u", "w_v")
 
 _RATE = Interval(0, 100)
@@ -49,6 +50,8 @@ VISIT_KNOBS: tuple[Knob, ...] = (
          "rate at which the excitation that a visit leaves fades, a year (Hawkes times alone)"),
     Knob("informative_sampling", "gamma_obs", 0.0, Interval(-2, 2), (-1, 1), "linear", "source",
          "log visit rate per unit of liability (irregular times alone): the sick come more often"),
+    Knob("shortcut_kind", "shortcut_kind", "static", Choice(("static", "per_visit")), None, "choice", "source",
+         "whether a shortcut is one number for life or has noise of its own at each visit"),
     # What is missing
     Knob("missing_share", "p_miss", 0.0, _SHARE, (0, 0.9), "linear", "source",
          "share of the visits at which a stream that can be missing is missing"),
@@ -90,6 +93,7 @@ class LongitudinalSpec(GaussianSpec):
     b_h: float
     omega_h: float
     gamma_obs: float
+    shortcut_kind: str
     p_miss: float
     missing_in: str
     gamma_1: float
@@ -148,6 +152,9 @@ def _check_together(s: LongitudinalSpec) -> None:
     if s.gamma_obs != 0 and s.times == "regular":
         raise OutOfDomain(f"gamma_obs = {s.gamma_obs:g} needs irregular visit_times (poisson or hawkes): regular "
                           "visits come at no rate that the liability could move.")
+    if s.shortcut_kind != "static" and s.shortcut == "none":
+        raise OutOfDomain(f"shortcut_kind = {s.shortcut_kind} needs a view that shows the shortcut: shortcut = image, "
+                          "clinical or both, not none.")
     used = {"image": s.gamma_2 if s.missing_in == "image" else s.gamma_1,
             "clinical": s.gamma_2 if s.missing_in == "clinical" else s.gamma_1}
     if s.missing_in == "both":

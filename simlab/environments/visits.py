@@ -3,6 +3,7 @@
     causes     c, u, v, c', g as in the Gaussian-liability world, each an Ornstein-Uhlenbeck process of unit stationary
                variance: corr(x(s), x(t)) = exp(-theta |s-t|)
     liability  of the causes as they are at the last visit; the label is its threshold
+    shortcut   of the liability, if a view shows one: one number for life, or with fresh noise at each visit
     times      regular, Poisson or Hawkes; their rate may depend on the liability              (`environments.times`)
     measured   at every visit as in the Gaussian-liability world, with fresh noise             (`measure`)
     gaps       each stream and visit by its selection index                                    (`environments.missing`)
@@ -31,7 +32,7 @@ DOMAINS = ("source", "external")
 TASK = gaussian.TASK
 
 # Children of the generators, in this order for ever: append only.
-_PATH_GROUPS = ("c", "u", "v", "c_clinical", "g_image", "g_clinical")
+_PATH_GROUPS = ("c", "u", "v", "c_clinical", "g_image", "g_clinical", "shortcut")
 _MEASURE_GROUPS = ("image_c", "image_u", "image_noise", "clinical_c", "clinical_v", "clinical_noise", "gap_image",
                    "gap_clinical")
 
@@ -46,6 +47,7 @@ class VisitFactors:
     c_clinical: Float[np.ndarray, "n J d_c"]
     g_image: Float[np.ndarray, "n J d_g"]
     g_clinical: Float[np.ndarray, "n J d_g"]
+    shortcut: Float[np.ndarray, "n J a"]  # a = 1 column where a view shows it, else none
     time: Float[np.ndarray, "n J"]  # years since the first visit
     length: Int[np.ndarray, " n"]
     liability: Float[np.ndarray, " n"]
@@ -87,11 +89,27 @@ def sample_factors(n: int, spec: LongitudinalSpec, domain: str, rng: np.random.G
         c_clinical=np.float32(kappa) * c + own,
         g_image=g,
         g_clinical=np.float32(nu) * g + rest,
+        shortcut=_shortcut(now, spec, domain, np.arange(spec.n_visits) < length[:, None], draws["shortcut"]),
         time=time,
         length=length,
         liability=now.liability,
         label=now.label,
     )
+
+
+def _shortcut(
+    now: gaussian.Factors, spec: LongitudinalSpec, domain: str, exists: Bool[np.ndarray, "n J"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "n J a"]:
+    """The shortcut at every visit: the record's own number, or with noise of its own each time."""
+    if spec.shortcut == "none":
+        return np.zeros((*exists.shape, 0), np.float32)
+    a = np.repeat(now.shortcut, exists.shape[1], axis=1)
+    if spec.shortcut_kind == "per_visit":
+        strength = spec.lambda_e if domain == "external" else spec.lambda_s
+        fresh = np.float32(np.sqrt(1 - strength**2)) * rng.standard_normal(exists.shape, np.float32)
+        a = np.float32(strength) * now.liability.astype(np.float32)[:, None] + fresh
+    return np.where(exists, a, np.float32(0))[..., None]
 
 
 def _backwards(
@@ -139,9 +157,10 @@ def measure(
     c_clinical = noisy(factors.c_clinical, spec.rel_cc, "clinical_c")
     v = noisy(factors.v, spec.rel_v, "clinical_v")
     alpha_g, alpha_n = np.float32(spec.alpha_g), np.float32(spec.alpha_n)
-    z_image = np.concatenate([c_image, u, alpha_g * factors.g_image, alpha_n * error["image_noise"]], axis=2)
+    a_image, a_clinical = (factors.shortcut[..., :spec.shows_shortcut(view)] for view in missing.STREAMS)
+    z_image = np.concatenate([c_image, u, alpha_g * factors.g_image, alpha_n * error["image_noise"], a_image], axis=2)
     z_clinical = np.concatenate(
-        [c_clinical, v, alpha_g * factors.g_clinical, alpha_n * error["clinical_noise"]], axis=2
+        [c_clinical, v, alpha_g * factors.g_clinical, alpha_n * error["clinical_noise"], a_clinical], axis=2
     )
 
     along = {"c_image": _along(c_image), "u": _along(u), "c_clinical": _along(c_clinical), "v": _along(v)}
@@ -149,7 +168,8 @@ def measure(
     last = {name: x[rows, final] for name, x in along.items()}
     gaps = {name: error[f"gap_{name}"][..., 0] for name in missing.STREAMS}
     seen = missing.seen(law_of(spec, domain), factors.liability, last, factors.exists, gaps)
-    shown = Evidence(**along, **seen, time=factors.time, length=factors.length)
+    shortcut = factors.shortcut[..., 0].astype(np.float64) if spec.shortcut != "none" else None
+    shown = Evidence(**along, **seen, time=factors.time, length=factors.length, shortcut=shortcut)
     return z_image, z_clinical, shown
 
 
@@ -178,13 +198,15 @@ def observe(
     g_image, g_clinical = gaussian.maps(spec)
     n = len(factors)
     record = np.arange(first_record, first_record + n, dtype=np.int64)
-    apart = ("liability", "label", "time", "length")
+    apart = ("liability", "label", "time", "length", "shortcut")
     latents = {k: x for k, x in vars(factors).items() if k not in apart}
     provenance: dict[str, object] = {"world": "longitudinal", "domain": domain, "knobs": spec.stage("source")}
     answers: dict[str, object] = {}
     if labelled:
         law = law_of(spec, domain)
         latents["liability"] = factors.liability
+        if spec.shortcut != "none":
+            latents["shortcut"] = factors.shortcut
         provenance["knobs"] = asdict(spec)
         provenance["risk_given"] = ["image", "clinical", "gaps", "visit times"]
         provenance["prevalence"] = law.along.prevalence

@@ -10,7 +10,7 @@ import json
 import sys
 from dataclasses import asdict
 
-from simlab.environments.knobs import GaussianSpec, find, parse
+from simlab.environments.knobs import GAUSSIAN_KNOBS, GaussianSpec, Knob, find, parse
 from simlab.environments.presets import from_preset
 from simlab.errors import OutOfDomain, Parser, command
 
@@ -20,6 +20,7 @@ _EXAMPLE = f"""examples:
   {_PROG} --preset li2025-shared --set kappa_e=0.56 --json
   {_PROG} --severity
   {_PROG} --match transfer=0.05 --set w_c=0.6
+  {_PROG} --severity --world longitudinal --set p_miss=0.2
   {_PROG} --list
 
 docs/theory.md has the formulas and the meaning of every key."""
@@ -40,6 +41,8 @@ def _parser() -> argparse.ArgumentParser:
                      help="instead: how severe each kind of shift is at the ends of its sweep range")
     how.add_argument("--match", metavar="SCALE=LEVEL",
                      help="instead: the knob at which each kind of shift is this severe, for example transfer=0.05")
+    parser.add_argument("--world", choices=("gaussian", "longitudinal"), default="gaussian",
+                        help="of --severity and --match: one visit (default), or visits and gaps (a minute or two)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--list", action="store_true", help="list knobs (symbol, name, default, domain) and presets")
     return parser
@@ -52,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         print(table.knobs())
         return 0
+    if args.world == "longitudinal":
+        return _over_visits(args)
     knobs = _settings(args.settings)
     counts, k = _whole_numbers(args.n_labelled, "--n-labelled"), _whole_numbers(args.k or "", "--k")
     if args.k is not None and len(k) != 1:
@@ -69,32 +74,50 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _over_visits(args: argparse.Namespace) -> int:
+    """--severity and --match in the longitudinal world. Raises UnknownName and OutOfDomain."""
+    from simlab.environments import visit_knobs
+    from simlab.limits import table
+
+    if not args.severity and args.match is None:
+        raise OutOfDomain("--world longitudinal goes with --severity or --match; python -m simlab.environments "
+                          "--describe longitudinal shows its limits.")
+    if args.preset or args.n_labelled or args.k:
+        raise OutOfDomain("--world longitudinal takes --set, and no --preset, --n-labelled or --k.")
+    knobs = _settings(args.settings, visit_knobs.LONGITUDINAL_KNOBS)
+    title = table.title(knobs, None, "Severity of shifts").replace("Gaussian-liability", "longitudinal")
+    print(_severity(visit_knobs.spec(**knobs), args.match, title, args.json))
+    return 0
+
+
 def _severity(world: GaussianSpec, level: str | None, title: str, as_json: bool) -> str:
     """What --severity (no level) and --match (SCALE=LEVEL) print. Raises UnknownName and OutOfDomain."""
-    from simlab.limits import severity, table
+    from simlab.environments.visit_knobs import LongitudinalSpec
+    from simlab.limits import severity, table, visit_severity
+    known = visit_severity if isinstance(world, LongitudinalSpec) else severity
     scale, _, text = (part.strip() for part in (level or "").partition("="))
     if level is None:
-        rows, entry = severity.compare(world), {}
+        rows, entry = known.compare(world), {}
     else:
         try:
             number = float(text)
         except ValueError:
             raise OutOfDomain(f"--match takes SCALE=LEVEL, for example transfer=0.05, not {level!r}.") from None
-        rows, entry = severity.match_all(number, world, scale), {"scale": scale, "level": number}
+        rows, entry = known.match_all(number, world, scale), {"scale": scale, "level": number}
         title += f"; each where {scale} = {number:g}"
     if as_json:
         return json.dumps({**entry, "shifts": rows, "spec": asdict(world)}, allow_nan=False, indent=2)
     return table.severity(rows, title)
 
 
-def _settings(pairs: list[str]) -> dict[str, float | int | str]:
+def _settings(pairs: list[str], among: tuple[Knob, ...] = GAUSSIAN_KNOBS) -> dict[str, float | int | str]:
     """The knobs that --set names, by symbol. Raises UnknownName and OutOfDomain."""
     knobs: dict[str, float | int | str] = {}
     for pair in pairs:
         key, equals, text = (part.strip() for part in pair.partition("="))
         if not equals or not key or not text:
             raise OutOfDomain(f"--set takes KNOB=VALUE, for example --set w_c=0.6, not {pair!r}.")
-        knob = find(key)
+        knob = find(key, among)
         if knob.symbol in knobs:
             raise OutOfDomain(f"--set names knob {knob.symbol} ({knob.name}) twice; give it once.")
         knobs[knob.symbol] = parse(knob, text)

@@ -22,6 +22,7 @@ from simlab.limits.subspace import Span, sample_choices
 SCRAMBLINGS = 16  # in pairs
 LOG_POINTS = 11  # points of one scrambling, all sites together, as a power of two
 CHOICES = 12  # draws of a tied span
+TIE = 1e-13  # risks nearer than this are one: where the hospital alone is known there are but a few
 
 
 def weighted_area(score: Float[np.ndarray, " n"], risk: Float[np.ndarray, " n"]) -> float:
@@ -68,10 +69,11 @@ def _between(score: Float[np.ndarray, " n"], risk: Float[np.ndarray, " n"], othe
 
 def _above(score: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"], other: Float[np.ndarray, " m"],
            its_weight: Float[np.ndarray, " m"]) -> float:
-    """Sum of the products of weights over the pairs in which `score` is above `other`."""
+    """Sum of the products of weights over the pairs in which `score` is above `other`; ties count one half."""
     order = np.argsort(other)
-    below = np.concatenate([[0.0], np.cumsum(its_weight[order])])
-    return float(weight @ below[np.searchsorted(other[order], score)])
+    below, ranked = np.concatenate([[0.0], np.cumsum(its_weight[order])]), other[order]
+    low, high = np.searchsorted(ranked, score - TIE), np.searchsorted(ranked, score + TIE)
+    return float(weight @ (below[low] + below[high])) / 2
 
 
 def replace_prevalence(truth: Reader) -> Reader:

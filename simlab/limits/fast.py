@@ -30,7 +30,7 @@ FEATURES = ("full", "image", "clinical", "cross_modal")
 REDUCED = ("d_c", "d_u", "d_v", "d_g", "d_ni", "d_nc", "rel_ci", "rel_cc", "rel_u", "rel_v", "kappa_s", "nu", "h2",
            "prevalence", "w_c", "w_u", "w_v", "kappa_e", "delta_u_e", "delta_v_e", "nu_e", "mu_e", "tau_e", "eta_s",
            "eta_e", "prevalence_e", "prevalence_kind")
-WITHOUT_EFFECT = ("alpha_g", "alpha_n", "map", "condition", "map_seed", "n_unlab", "n_lab")
+WITHOUT_EFFECT = ("alpha_g", "alpha_n", "map", "condition", "map_seed", "n_unlab", "n_lab", "record_tokens")
 TIE = 1e-7  # relative gap of canonical correlations below which a setting is left to the full path
 NODES = 24  # of the quadrature over tied choices, as in `simlab.limits.subspace`
 

@@ -52,13 +52,14 @@ class Moments:
 
 
 def blocks(spec: GaussianSpec) -> dict[str, slice]:
-    """Where each block lies in z: image, clinical, and by view c_image, u, g_image, n_image, a_image, c_clinical..."""
-    names = ("c_image", "u", "g_image", "n_image", "a_image", "c_clinical", "v", "g_clinical", "n_clinical",
-             "a_clinical")
+    """Where each block lies in z: image, clinical, and by view c_image, u, g_image, n_image, a_image, s_image,
+    c_clinical..."""
+    names = ("c_image", "u", "g_image", "n_image", "a_image", "s_image", "c_clinical", "v", "g_clinical", "n_clinical",
+             "a_clinical", "s_clinical")
     sizes = (*spec.widths("image"), *spec.widths("clinical"))
     ends = np.cumsum((0, *sizes)).tolist()
     index = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(names)}
-    middle, end = ends[5], ends[10]
+    middle, end = ends[6], ends[12]
     return {**index, "image": slice(0, middle), "clinical": slice(middle, end)}
 
 
@@ -136,11 +137,13 @@ def site_effects(spec: GaussianSpec, domain: str) -> Float[np.ndarray, " sites"]
 
 
 def site_direction(spec: GaussianSpec, domain: str) -> Float[np.ndarray, " p"]:
-    """What one unit of site effect adds to z: omega_s alpha_g to each nuisance feature, lambda rho to a shortcut."""
+    """What one unit of site effect adds to z: omega_s alpha_g to each nuisance feature, lambda rho to a shortcut, one
+    to a feature that shows it."""
     at, out = blocks(spec), domain == "external"
     d = np.zeros(at["clinical"].stop)
     for view in ("image", "clinical"):
         d[at[f"g_{view}"]] = spec.alpha_g * spec.omega_s
+        d[at[f"s_{view}"]] = 1.0
         d[at[f"a_{view}"]] = (spec.lambda_e * spec.rho_s_e) if out else (spec.lambda_s * spec.rho_s)
     return d
 

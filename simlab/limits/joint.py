@@ -48,16 +48,22 @@ class Reader:
     joint: Joint
     weights: Float[np.ndarray, "p 4"]
     cov: Float[np.ndarray, "3 3"]  # of (l0, u_1, v_1) given what is shown and the site
+    site_known: bool = False  # whether what is shown tells the site, so that the fourth number is its effect
 
     def stats(self, z: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n 4"]:
-        """Deviations of the posterior means of (l0, u_1, v_1) at the mean site, and the site's score."""
+        """Deviations of the posterior means of (l0, u_1, v_1) at the mean site, and the site's score (or its effect's
+        deviation from the mean, where the site is known)."""
         return (z - self.joint.law.mean) @ self.weights
 
     def risk(self, stats: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " n"]:
-        """P(y = 1 | what is shown), sites marginalised; prior-corrected where classes are resampled."""
+        """P(y = 1 | what is shown), unknown sites marginalised; prior-corrected where classes are resampled."""
         joint, total = self.joint, self.joint.total
         drift, information = joint.direction @ self.weights[:, :3], float(joint.direction @ self.weights[:, 3])
         effects = joint.effects
+        if self.site_known:
+            e = stats[:, 3:]
+            means = joint.mean + stats[:, :3] - e * drift + joint.rho * e * np.array([1.0, 0.0, 0.0])
+            return self._resampled(np.clip(above(total.threshold, means, self.cov, joint.product), 0.0, 1.0))
         log_weight = effects[:, None] * stats[:, 3] - effects[:, None] ** 2 * information / 2
         log_weight -= logsumexp(log_weight, axis=0)
         risk = np.zeros(len(stats))
@@ -65,7 +71,10 @@ class Reader:
             means = joint.mean + stats[:, :3] - e * drift
             means[:, 0] += joint.rho * e
             risk += np.exp(log_w) * above(total.threshold, means, self.cov, joint.product)
-        risk = np.clip(risk, 0.0, 1.0)
+        return self._resampled(np.clip(risk, 0.0, 1.0))
+
+    def _resampled(self, risk: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        total = self.joint.total
         if total.prevalence == total.prevalence_law:
             return risk
         up, down = total.prevalence / total.prevalence_law, (1 - total.prevalence) / (1 - total.prevalence_law)
@@ -162,9 +171,31 @@ def reader(law: Joint, rows: Int[np.ndarray, " r"] | None = None,
     """The reader of some coordinates of z, of linear features basis'z, or (neither) of all of z."""
     known = np.column_stack([law.beside, law.direction])
     if basis is not None:
-        weights = basis @ solve(basis.T @ law.law.cov @ basis, basis.T @ known)
+        cov, inner = basis.T @ law.law.cov @ basis, basis.T @ known
+        told = _tells_site(cov, inner[:, 3])
+        weights = basis @ solve(cov, inner)
+        exact = None if told is None else basis @ told
     else:
         shown = np.arange(law.law.p) if rows is None else rows
-        weights = np.zeros_like(known)
-        weights[shown] = solve(law.law.cov[np.ix_(shown, shown)], known[shown])
-    return Reader(law, weights, law.cov - law.beside.T @ weights[:, :3])
+        cov = law.law.cov[np.ix_(shown, shown)]
+        told = _tells_site(cov, known[shown, 3])
+        weights, exact = np.zeros_like(known), None if told is None else np.zeros(law.law.p)
+        weights[shown] = solve(cov, known[shown])
+        if exact is not None:
+            exact[shown] = told
+    if exact is not None:
+        weights[:, 3] = exact
+    return Reader(law, weights, law.cov - law.beside.T @ weights[:, :3], exact is not None)
+
+
+def _tells_site(cov: Float[np.ndarray, "q q"], direction: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"] | None:
+    """Weights that give the site's effect without error, from features of this covariance given the site, which one
+    unit of effect moves by `direction`; None where there are none."""
+    if not direction.any():
+        return None
+    sd = np.sqrt(np.diag(cov))
+    sd = np.where(sd > 1e-12, sd, 1.0)
+    values, vectors = np.linalg.eigh(cov / np.outer(sd, sd))
+    null = vectors[:, values <= 1e-10] / sd[:, None]
+    told = null.T @ direction
+    return null @ told / (told @ told) if np.abs(told).max(initial=0.0) > 1e-6 else None

@@ -15,7 +15,7 @@ Pure noise has 0. An encoder of k numbers a view keeps the k best; families that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -23,11 +23,11 @@ from jaxtyping import Float
 from simlab.environments.visit_knobs import LongitudinalSpec
 from simlab.errors import OutOfDomain, unknown
 from simlab.limits.liability import auc
-from simlab.limits.visits import Block, blocks, condition, law_of, regular_times
+from simlab.limits.visits import Block, blocks, condition, law_of, nothing_seen, of_liability, regular_times
 
 MASKS = ("modality", "visit", "token")
 STREAMS = ("image", "clinical")
-_TIE = 1e-9
+TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,19 @@ class Kept:
 
 def kept(spec: LongitudinalSpec, mask: str, k: int) -> Kept:
     """What remains in the source at regular times, of the masks in `MASKS`. Raises UnknownName, and OutOfDomain where a
-    visit or token mask has but one visit, or k is below 1."""
+    visit or token mask has but one visit, k is below 1, or a shortcut ties the families together."""
     if k < 1 or k != int(k):
         raise OutOfDomain(f"k = {k} is outside its domain: whole numbers from 1.")
+    if spec.shortcut != "none" and spec.lambda_s != 0:
+        raise OutOfDomain("what a mask keeps has a closed form only where families are independent, and a shortcut "
+                          "ties them together: take lambda_s = 0, or ask `of_shortcut` how well it is predicted.")
     found = correlations(spec, mask)
     sizes = {"image": (spec.d_c, spec.d_u, spec.d_g, spec.d_ni), "clinical": (spec.d_c, spec.d_v, spec.d_g, spec.d_nc)}
     shares = {}
     for view in STREAMS:
         size = dict(zip(("c", "own", "g", "noise"), sizes[view], strict=True))
-        shares[view] = _shares(found[view], size, k)
-    least, most = ({(v, f): shares[v][f] > limit for v in STREAMS for f in ("c", "own")} for limit in (1 - _TIE, 0))
+        shares[view] = shares_of(found[view], size, k)
+    least, most = ({(v, f): shares[v][f] > limit for v in STREAMS for f in ("c", "own")} for limit in (1 - TIE, 0))
     return Kept(found, shares, (_auc(spec, least), _auc(spec, most)))
 
 
@@ -76,6 +79,36 @@ def correlations(spec: LongitudinalSpec, mask: str) -> dict[str, dict[str, float
         "image": {"c": spec.rel_ci * fade["c"], "own": spec.rel_u * fade["u"], "g": fade["g"], "noise": 0.0},
         "clinical": {"c": spec.rel_cc * fade["c"], "own": spec.rel_v * fade["v"], "g": fade["g"], "noise": 0.0},
     }
+
+
+def of_shortcut(spec: LongitudinalSpec, mask: str, view: str) -> float:
+    """Correlation of the shortcut in a view's last visit with its best prediction from what the mask leaves, in the
+    source at regular times: 1 where that holds the same number, else |lambda| times the root of what it says of l.
+
+    `visit`: from the same view, one visit before. Raises UnknownName, and OutOfDomain where the view shows none, or a
+    visit or token mask has but one visit.
+    """
+    if mask not in MASKS:
+        raise unknown("mask", mask, MASKS)
+    if view not in STREAMS:
+        raise unknown("view", view, STREAMS)
+    if not spec.shows_shortcut(view):
+        raise OutOfDomain(f"the {view} view shows no shortcut: shortcut = {spec.shortcut}.")
+    if mask != "modality" and spec.n_visits < 2:
+        raise OutOfDomain(f"a {mask} mask needs n_visits of 2 or more.")
+    time, law = regular_times(spec), law_of(spec, "source")
+    context = {stream: np.zeros(len(time), bool) for stream in STREAMS}
+    other = STREAMS[1 - STREAMS.index(view)]
+    context[other][-1] = mask == "modality"
+    context[view][-2:-1] = mask == "visit"
+    if mask == "token":
+        context[view][:-1], context[other][:] = True, True
+    holds = [stream for stream in STREAMS if spec.shows_shortcut(stream)]
+    if any(context[s][-1] or (spec.shortcut_kind == "static" and context[s].any()) for s in holds):
+        return 1.0
+    seen = replace(nothing_seen(time[None], np.array([len(time)])), **{s: context[s][None] for s in STREAMS})
+    _, cov = of_liability(law, seen)
+    return float(abs(spec.lambda_s) * np.sqrt(np.clip(1 - cov[0, 0, 0] / law.along.var_liability, 0, 1)))
 
 
 def _rates(spec: LongitudinalSpec) -> dict[str, float]:
@@ -110,12 +143,12 @@ def _multiple(block: Block, time: Float[np.ndarray, " J"], stream: int) -> float
     return float(np.sqrt(np.clip(1 - cov[0, 1 + stream, 1 + stream] / whole, 0, 1)))
 
 
-def _shares(found: Mapping[str, float], size: Mapping[str, int], k: int) -> dict[str, float]:
+def shares_of(found: Mapping[str, float], size: Mapping[str, int], k: int) -> dict[str, float]:
     """The share of each family among the k directions of largest correlation; tied families share what is left."""
     share = {}
     for family, rho in found.items():
-        before = sum(size[f] for f, r in found.items() if r > rho + _TIE)
-        tied = sum(size[f] for f, r in found.items() if abs(r - rho) <= _TIE)
+        before = sum(size[f] for f, r in found.items() if r > rho + TIE)
+        tied = sum(size[f] for f, r in found.items() if abs(r - rho) <= TIE)
         share[family] = float(np.clip((k - before) / tied, 0, 1)) if size[family] else 0.0
     return share
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from simlab.environments.knobs import GaussianSpec
 from simlab.errors import OutOfDomain
-from simlab.limits import atoms, finite, readouts
+from simlab.limits import atoms, finite, readouts, tokens
 from simlab.limits.gaussian import Moments, moments
 from simlab.limits.oracles import VIEWS, Oracle, decompose
 from simlab.limits.places import oracles_of, own_pairs
@@ -61,6 +61,7 @@ def limits(spec: GaussianSpec, k: int | None = None, n_labelled: Sequence[int] =
         "atoms": {name: information[key] for name, key in ATOMS.items()},
         "dependence": atoms.dependence(source),
         "separation": atoms.separation(source),
+        "masks": _masks(spec, k),
         "k": k,
         "notes": _notes(spec, target),
         "spec": asdict(spec),
@@ -96,6 +97,14 @@ def _finite(spec: GaussianSpec, source: Moments, k: int, counts: tuple[int, ...]
     }
 
 
+def _masks(spec: GaussianSpec, k: int) -> dict[str, object]:
+    """What masks inside a visit keep, in k numbers a view; empty without tokens, or where there is no closed form."""
+    if not tokens.has_tokens(spec) or tokens.why_not(spec) is not None:
+        return {}
+    found = {mask: tokens.kept(spec, mask, k) for mask in tokens.MASKS}
+    return {mask: {**asdict(one), "auc": list(one.auc)} for mask, one in found.items()}
+
+
 def _terms(oracle: Oracle | None) -> dict[str, float | None]:
     """The population terms of the external loss."""
     if oracle is None:
@@ -128,14 +137,19 @@ def _notes(spec: GaussianSpec, target: Moments) -> list[str]:
     elif spec.map == "linear" and spec.condition > 1:
         notes.append("pca and cross_prediction hold in measured coordinates, before the map of condition number "
                      f"{spec.condition:g} stretches them")
+    if tokens.has_tokens(spec) and (why := tokens.why_not(spec)) is not None:
+        notes.append(f"masks is empty: {why}")
     if spec.alpha_lat != 2:
         notes.append("AUC limits are means of the exact risk over 80,000 sampled records, with standard_error; spans "
                      "are those of the covariances, and null where they mix causes with anything else")
     elif not spec.gaussian:
         notes.append("AUC limits are integrals of the exact risk by randomised quasi-Monte Carlo, with standard_error; "
                      "spans are those of the covariances")
-    if spec.n_sites > 1 or spec.n_sites_e > 1:
+    if spec.site_shown == "none" and (spec.n_sites > 1 or spec.n_sites_e > 1):
         notes.append("the hospital is no input: the risk and every limit marginalise over it")
+    elif spec.site_shown not in ("none", "both"):
+        notes.append(f"the hospital is an input, shown by the {spec.site_shown} view: the other view's limits "
+                     "marginalise over it")
     if spec.alpha_lat != 2 or (not spec.gaussian and spec.n_sites + spec.n_sites_e > 2):
         notes.append("domain_auc and jeffreys are null: they are for Gaussian laws")
     if target.prevalence != target.prevalence_law:

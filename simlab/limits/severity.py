@@ -3,7 +3,8 @@
 A shift is one target knob moved away from "as in the source", the others left there. Its severity is measured three
 ways (5.2): the Jeffreys divergence and the domain classifier's AUC say how far the records moved, the transfer loss of
 the source's best rule says what it costs; `match` makes kinds comparable by finding where each costs the same.
-docs/theory.md, 13.
+docs/theory.md, 13. Closed forms where a world is Gaussian; integrals and Monte Carlo, with their errors, where a
+product or a mixture over hospitals makes it something else; visits and gaps: `simlab.limits.visit_severity`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,23 @@ from scipy.special import ndtr, ndtri
 
 from simlab.environments.knobs import GaussianSpec, find, spec
 from simlab.errors import OutOfDomain, unknown
-from simlab.limits.gaussian import Moments, moments
+from simlab.limits.areas import area
+from simlab.limits.distances import distance
+from simlab.limits.gaussian import Moments, moments, view_index
+from simlab.limits.joint import joint, reader
 from simlab.limits.oracles import VIEWS, Oracle, retained, span_oracle, view_oracle
+from simlab.limits.places import oracles_of
 from simlab.limits.readouts import domain_auc, jeffreys
 from simlab.limits.subspace import cca
 
 FEATURES = (*VIEWS, "cross_modal")
 # Least and supremum of each scale. A bare "transfer" is the loss of the rule that sees both views.
+_HOSPITALS = ("n_sites_e", "mu_site_e", "rho_s_e")
 SCALES: dict[str, tuple[float, float]] = {
     "transfer": (0.0, 1.0), **{f"transfer_{name}": (0.0, 1.0) for name in FEATURES[1:]},
     "domain_auc": (0.5, 1.0), "jeffreys": (0.0, math.inf)}
 STEPS = 40  # a path is scanned at this many points for the first crossing
+FEW_STEPS = 10  # where each point is an integral
 CLOSE = 1e-6  # how near to its level a match must come (relative above one)
 
 
@@ -45,7 +52,7 @@ class Kind:
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (
     *(Kind(symbol, symbol) for symbol in (
         "kappa_e", "delta_u_e", "delta_v_e", "delta_clin_e", "theta_e", "eta_e", "nu_e", "mu_e", "tau_e", "lambda_e",
-        "gain_e", "offset_e", "mix_e")),
+        "gain_e", "offset_e", "mix_e", "n_sites_e", "mu_site_e", "rho_s_e")),
     Kind("prevalence_e", "prevalence_e", (("prevalence_kind", "threshold"),)),
     Kind("prevalence_e_reweight", "prevalence_e", (("prevalence_kind", "reweight"),)),
 )}
@@ -56,13 +63,17 @@ class Severity:
     """One shift's severity. Divergences are of the records of both views; losses are AUCs by what a rule sees.
 
     `jeffreys` in nats (None: infinite); `domain_auc` in [.5, 1]; `irreducible` is what the limit itself lost (negative
-    where the target is easier) and `transfer` what the source's best rule loses on top, by `FEATURES`.
+    where the target is easier) and `transfer` what the source's best rule loses on top, by `FEATURES`. `*_error`: the
+    Monte-Carlo standard errors, 0 for closed forms (`transfer_error`: the largest of the AUCs behind the losses).
     """
 
     jeffreys: float | None
     domain_auc: float | None
     irreducible: dict[str, float]
     transfer: dict[str, float]
+    jeffreys_error: float = 0.0
+    domain_auc_error: float = 0.0
+    transfer_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,17 +88,28 @@ class Match:
 def severity(world: GaussianSpec) -> Severity:
     """How severe the shift of a world's target is, whatever its knobs are; cross_modal at k = d_c.
 
-    Exact up to the quadratures of `domain_auc` (1e-6) and, at ties of canonical correlations, of the Haar mean. Raises
-    OutOfDomain for a world that is not Gaussian.
+    Exact up to the quadratures of `domain_auc` (1e-6) and, at ties of canonical correlations, of the Haar mean, where
+    the world is Gaussian. Elsewhere, and where classes are resampled beside another shift, with the errors given.
+    Raises OutOfDomain for causes that are not normal.
     """
-    _check_gaussian(world)
+    _check_normal(world)
     source, target = moments(world, "source"), moments(world, "external")
-    oracles = {name: _oracle(source, target, name, world.d_c) for name in FEATURES}
+    if world.gaussian:
+        oracles = {name: _oracle(source, target, name, world.d_c) for name in FEATURES}
+        apart = _jeffreys(source, target), domain_auc(source, target), 0.0, 0.0
+    else:
+        oracles = oracles_of(world, source, target, {"cross_modal": cca(source, world.d_c)})  # type: ignore[assignment]
+        apart = None, None, 0.0, 0.0
+    if not world.gaussian or apart[1] is None:
+        far = distance(world)
+        apart = far.jeffreys, far.domain_auc, far.jeffreys_error, far.domain_auc_error
     return Severity(
-        jeffreys=_jeffreys(source, target),
-        domain_auc=domain_auc(source, target),
+        jeffreys=apart[0],
+        domain_auc=apart[1],
         irreducible={name: o.internal - o.external for name, o in oracles.items()},
-        transfer={name: o.external - o.source_bayes_external for name, o in oracles.items()})
+        transfer={name: o.external - o.source_bayes_external for name, o in oracles.items()},
+        jeffreys_error=apart[2], domain_auc_error=apart[3],
+        transfer_error=max(o.standard_error for o in oracles.values()))
 
 
 def shifted(kind: str, value: float, world: GaussianSpec) -> GaussianSpec:
@@ -116,31 +138,35 @@ def match(kind: str, level: float, world: GaussianSpec, scale: str = "transfer",
     """The smallest move of a kind at which the severity on a scale reaches `level`, to 1e-6 of it.
 
     Moves start from no shift and end at an end of the knob's sweep range: `toward` "low" or "high", or whichever end
-    gets there with the smaller share of its way (None). Raises OutOfDomain where no move reaches the level, with the
-    largest that is reached, and for a level outside its scale; UnknownName for a kind or scale that does not exist.
+    gets there with the smaller share of its way (None). A number of hospitals is the first whole one that reaches at
+    least the level; where limits are integrals a match is as near as their error lets it be. Raises OutOfDomain where
+    no move reaches the level, with the largest that is reached, and for a level outside its scale; UnknownName for a
+    kind or scale that does not exist.
     """
-    _check_gaussian(world)
+    _check_normal(world)
     check_level(level, scale)
     if toward not in (None, "low", "high"):
         raise unknown("end of a knob's range", str(toward), ("low", "high"))
     ways = paths(kind, world)
     ways = {end: way for end, way in ways.items() if toward in (None, end)}
 
-    source = moments(world, "source")
-
     def reached(knob: float) -> float:
-        return _on(source, moments(shifted(kind, knob, world), "external"), scale, world.d_c)
+        return _on(shifted(kind, knob, world), scale)
+
+    whole = find(_kind(kind).symbol).domain.whole  # type: ignore[union-attr]
+    integral = not (world.gaussian and kind not in _HOSPITALS)
 
     found, best, at = [], -math.inf, math.nan
     for way in ways.values():
-        share, most, where = _first(lambda s, way=way: reached(way(s)), level)
+        share, most, where = first(lambda s, way=way: reached(way(s)), level, FEW_STEPS if integral else STEPS)
         if most > best:
             best, at = most, way(where)
         if share is not None:
             found.append((share, way(share)))
     if found:
         value = min(found)[1]
-        if abs(reached(value) - level) <= CLOSE * max(1.0, level):
+        near = (1e-3 if integral else CLOSE) * max(1.0, level)
+        if abs(reached(value) - level) <= near or whole:
             return Match(kind, value, severity(shifted(kind, value, world)))
         raise OutOfDomain(f"{kind} jumps past {scale} = {level:g} at {value:.4g}, to {reached(value):.4g}.")
     if not ways:
@@ -162,13 +188,13 @@ def paths(kind: str, world: GaussianSpec) -> dict[str, Callable[[float], float]]
     out = {}
     for name, end in zip(("low", "high"), knob.sweep, strict=True):
         if abs(end - start) > 1e-12:
-            out[name] = _way(start, float(end), knob.scale == "log")
+            out[name] = straight(start, float(end), knob.scale == "log", knob.domain.whole)  # type: ignore[union-attr]
     return out
 
 
 def compare(world: GaussianSpec) -> list[dict[str, object]]:
     """Every kind at the ends of its sweep range: kind, value and the fields of `Severity` (plain numbers, for JSON)."""
-    _check_gaussian(world)
+    _check_normal(world)
     rows: list[dict[str, object]] = []
     for kind in KINDS:
         try:
@@ -182,7 +208,7 @@ def compare(world: GaussianSpec) -> list[dict[str, object]]:
 
 def match_all(level: float, world: GaussianSpec, scale: str = "transfer") -> list[dict[str, object]]:
     """Every kind where it reaches the level, as `compare`; `value` None and a `reason` where it does not."""
-    _check_gaussian(world)
+    _check_normal(world)
     check_level(level, scale)
     rows: list[dict[str, object]] = []
     for kind in KINDS:
@@ -202,10 +228,10 @@ def check_level(level: float, scale: str) -> None:
         raise OutOfDomain(f"a severity of {scale} = {level:g} is outside its domain: [{low:g}, {high:g}).")
 
 
-def _check_gaussian(world: GaussianSpec) -> None:
-    if not world.gaussian:
-        raise OutOfDomain("severity is measured in worlds whose features and liability are jointly Gaussian: take "
-                          "w_x = 0, alpha_lat = 2 and one hospital on either side.")
+def _check_normal(world: GaussianSpec) -> None:
+    if world.alpha_lat != 2:
+        raise OutOfDomain(f"severity is measured where causes are normal, since the density of records has a closed "
+                          f"form only there: take alpha_lat = 2, not {world.alpha_lat:g}.")
 
 
 def _kind(name: str) -> Kind:
@@ -214,8 +240,20 @@ def _kind(name: str) -> Kind:
     return KINDS[name]
 
 
-def _on(source: Moments, target: Moments, scale: str, d_c: int) -> float:
+def _on(world: GaussianSpec, scale: str) -> float:
     """The severity on one scale alone; inf where it is infinite."""
+    source, target, d_c = moments(world, "source"), moments(world, "external"), world.d_c
+    if not world.gaussian:
+        if not scale.startswith("transfer"):
+            far = getattr(distance(world), scale)
+            return math.inf if far is None else far
+        name = "full" if scale == "transfer" else scale.removeprefix("transfer_")
+        if name == "cross_modal":
+            found = oracles_of(world, source, target, {name: cca(source, d_c)})[name]
+            return found.external - found.source_bayes_external  # type: ignore[union-attr]
+        inside, outside = (reader(law, view_index(law.law, name)) for law in (joint(world, "source"),
+                                                                             joint(world, "external")))
+        return area(outside)[0] - area(outside, inside)[0]
     if scale == "jeffreys":
         value = _jeffreys(source, target)
     elif scale == "domain_auc":
@@ -240,32 +278,33 @@ def _row(found: Match) -> dict[str, object]:
     return {"kind": found.kind, "value": found.value, **asdict(found.severity)}
 
 
-def _way(start: float, end: float, log: bool) -> Callable[[float], float]:
+def straight(start: float, end: float, log: bool, whole: bool = False) -> Callable[[float], float]:
     """Share of the way -> knob value, exact at both ends."""
     def at(share: float) -> float:
         if share >= 1:
             return end
-        return start * (end / start) ** share if log else start + share * (end - start)
+        value = start * (end / start) ** share if log else start + share * (end - start)
+        return float(round(value)) if whole else value
     return at
 
 
-def _first(f: Callable[[float], float], level: float) -> tuple[float | None, float, float]:
+def first(f: Callable[[float], float], level: float, steps: int) -> tuple[float | None, float, float]:
     """(first share of the way at which f reaches the level, or None; the largest f seen, and the share where)."""
     best, at = -math.inf, 0.0
-    for i in range(1, STEPS + 1):
-        value = f(i / STEPS)
+    for i in range(1, steps + 1):
+        value = f(i / steps)
         if value > best:
-            best, at = value, i / STEPS
+            best, at = value, i / steps
         if value >= level:
-            return _crossing(f, level, (i - 1) / STEPS, i / STEPS), best, at
+            return _crossing(f, level, (i - 1) / steps, i / steps, 1e-13 if steps == STEPS else 1e-5), best, at
     return None, best, at
 
 
-def _crossing(f: Callable[[float], float], level: float, low: float, high: float) -> float:
+def _crossing(f: Callable[[float], float], level: float, low: float, high: float, close: float) -> float:
     """Where f passes the level between a share below it and one at or above it."""
     if math.isfinite(f(high)) and f(low) < level:
-        return float(brentq(lambda share: f(share) - level, low, high, xtol=1e-13))
-    for _ in range(44):
+        return float(brentq(lambda share: f(share) - level, low, high, xtol=close))
+    for _ in range(math.ceil(math.log2(1 / close))):
         middle = (low + high) / 2
         low, high = (low, middle) if f(middle) >= level else (middle, high)
     return high

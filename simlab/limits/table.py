@@ -116,9 +116,10 @@ def severity(rows: Sequence[Mapping[str, Any]], title: str) -> str:
     reached, not_reached = ([row for row in rows if ("reason" in row) == missing] for missing in (False, True))
     cells = [("shift", ["knob at", "Jeffreys", "domain AUC", *(name for _, name in _COLUMNS)])]
     for row in reached:
-        far = "infinite" if row["jeffreys"] is None else _number(row["jeffreys"])
-        lost = [_number(abs(row["transfer"][key]) if abs(row["transfer"][key]) < 5e-5 else row["transfer"][key])
-                for key, _ in _COLUMNS]
+        known = row["domain_auc"] is not None
+        far = _number(row["jeffreys"]) if row["jeffreys"] is not None else "infinite" if known else "-"
+        terms = [row["transfer"].get(key) for key, _ in _COLUMNS]  # over visits there is no cross-modal one
+        lost = [_number(abs(term) if term is not None and abs(term) < 5e-5 else term) for term in terms]
         cells.append((row["kind"], [_plain(row["value"]), far, _number(row["domain_auc"]), *lost]))
     foot = ["Last four columns: AUC lost outside by the best rule of the source because it is not that of the target"]
     return "\n\n".join([title, _grid(cells), "\n".join([*foot, *(f"Note: {row['reason']}" for row in not_reached)])])

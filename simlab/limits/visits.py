@@ -44,6 +44,7 @@ class Evidence:
     time: Float[np.ndarray, "n J"]
     length: Int[np.ndarray, " n"]
     shown: tuple[str, ...] = ("image", "clinical")
+    shortcut: Float[np.ndarray, "n J"] | None = None  # its values, where a view shows it
 
     def __len__(self) -> int:
         return len(self.length)
@@ -76,6 +77,7 @@ class Law:
     tau: float
     kappa: float
     p_miss: float
+    strength: float  # lambda of the shortcut, 0 where no view shows one
 
 
 def law_of(spec: LongitudinalSpec, domain: str) -> Law:
@@ -84,7 +86,8 @@ def law_of(spec: LongitudinalSpec, domain: str) -> Law:
     here = domain == "external"
     return Law(slim, moments(slim, domain), liability_slopes(slim, domain), liability_noise_variance(slim, domain),
                mu=spec.mu_e if here else 0.0, tau=spec.tau_e if here else 1.0,
-               kappa=spec.kappa_e if here else spec.kappa_s, p_miss=spec.p_miss_e if here else spec.p_miss)
+               kappa=spec.kappa_e if here else spec.kappa_s, p_miss=spec.p_miss_e if here else spec.p_miss,
+               strength=spec.lambda_e if here else spec.lambda_s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +197,24 @@ def of_liability(law: Law, shown: Evidence) -> tuple[Float[np.ndarray, "n 3"], F
         mean += m @ to.T
         cov += to @ v @ to.T
     cov[:, 0, 0] += law.noise
-    return mean, cov
+    return _with_shortcut(law, shown, mean, cov)
+
+
+def _with_shortcut(
+    law: Law, shown: Evidence, mean: Float[np.ndarray, "n 3"], cov: Float[np.ndarray, "n 3 3"]
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3 3"]]:
+    """The same, given also the shortcut's readings a = lambda l + sqrt(1 - lambda^2) noise: m independent ones of
+    mean a say what one of noise (1 - lambda^2)/m says (a static shortcut: m is at most 1)."""
+    spec, s = law.spec, law.strength
+    if s == 0:
+        return mean, cov
+    seen = (shown.image & bool(spec.shows_shortcut("image"))) | (shown.clinical & bool(spec.shows_shortcut("clinical")))
+    visits = seen.sum(axis=1)
+    m = np.minimum(visits, 1) if spec.shortcut_kind == "static" else visits
+    values = np.zeros(seen.shape) if shown.shortcut is None else shown.shortcut
+    a = np.where(seen, values, 0.0).sum(axis=1) / np.maximum(visits, 1)
+    gain = (s * m / (s * s * m * cov[:, 0, 0] + 1 - s * s))[:, None] * cov[:, :, 0]
+    return mean + gain * (a - s * mean[:, 0])[:, None], cov - s * gain[:, :, None] * cov[:, None, 0, :]
 
 
 def nothing_seen(time: Float[np.ndarray, "n J"], length: Int[np.ndarray, " n"]) -> Evidence:

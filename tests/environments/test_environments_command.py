@@ -100,7 +100,11 @@ def test_sample_writes_the_cohort_that_the_library_draws(tmp_path, capsys):
     (["--sample", "default", "--out", "a.cohort", "--cohort", "tset"], "test"),
     (["--describe", "default", "--set", "w_c=.1", "--set", "weight_shared=.1"], "twice"),
     (["--describe", "default", "--set", "lambda_s=.3"], "needs a view"),
-    (["--describe", "default", "--out", "f"], "--sample"),
+    (["--describe", "default", "--out", "f"], "--out goes with --sample"),
+    (["--describe", "default", "--cohort", "test"], "--cohort goes with --sample"),
+    (["--list", "--records", "5"], "--records goes with --sample"), (["--list", "--set", "w_c=.1"], "--describe"),
+    (["--sample", "default", "--out", "/proc/none/a.cohort", "--records", "3"], "cannot be written"),
+    (["--sampel", "default"], "--sample"), (["--describe", "longitudinal", "--set", "shortcut_kind=once"], "per_visit"),
 ])
 def test_bad_input_is_one_clear_line_and_status_2(argv, said, capsys):
     assert command(main, argv) == 2

@@ -102,8 +102,9 @@ def test_bad_input_is_one_clear_line_and_status_2(argv, said, capsys):
 
 def test_presets():
     assert [p.name for p in PRESETS] == [
-        "default", "li2025-shared", "li2025-mixed", "li2025-independent", "kamai-both", "kamai-alignment",
-        "kamai-prediction", "kamai-neither"]
+        "default", "li2025-shared", "li2025-mixed", "li2025-independent", "li2025-trained-shared",
+        "li2025-trained-mixed", "li2025-trained-independent", "kamai-both",
+        "kamai-alignment", "kamai-prediction", "kamai-neither"]
     s = from_preset("li2025-shared", kappa_e=0.56)
     assert (s.w_c, s.kappa_e, s.kappa_s, s.prevalence, s.d_ni) == (0.9, 0.56, 1.0, 0.4, 60)
     moved = from_preset("li2025-mixed", w_c=0.2)

@@ -38,7 +38,7 @@ def worlds(draw):
 
 
 @given(worlds(), st.integers(1, 6))
-@settings(max_examples=18, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=7, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_order_of_limits_and_strict_json(knobs, k):
     s = spec(knobs)
     out = limits(s, min(k, s.p_image, s.p_clinical), (10, 200))
@@ -64,7 +64,7 @@ def test_order_of_limits_and_strict_json(knobs, k):
 
 
 @given(worlds())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_same_hospital_same_numbers(knobs):
     """No shift: outside is inside, nothing is lost, and nobody can tell the hospitals apart."""
     s = spec(knobs)

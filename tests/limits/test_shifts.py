@@ -36,7 +36,7 @@ def fixed(s, view="full"):
 # ------------------------------------------------------------------------------------------- H7, proxy decoupling (R1)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(knobs=WORLDS, kappa_e=st.floats(-1, 1))
 def test_h7_curve_of_a_frozen_rule(knobs, kappa_e):
     """r = (a + b kappa_e)/sqrt(c + d kappa_e): numerator and variance are linear in kappa_e; imaging-only is flat."""
@@ -94,7 +94,7 @@ def test_h8_published_curve(coupling, printed):
         assert view_oracle(source, target, view).source_bayes_external == pytest.approx(flat, abs=5.1e-4)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(knobs=WORLDS, inside=st.floats(-0.9, 0.9), outside=st.floats(-0.9, 0.9))
 def test_h8_direction_is_the_sign_of_the_change_of_variance(knobs, inside, outside):
     """Errors coupled differently outside: the signal stays, each view stays, and the AUC moves against w'S w."""
@@ -120,7 +120,7 @@ def test_h8_can_improve_and_can_hurt():
 # ------------------------------------------------------------------------------------------------ H10, label shift
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(knobs=WORLDS, prevalence_e=st.floats(0.02, 0.98))
 def test_h10_no_auc_moves_and_calibration_does(knobs, prevalence_e):
     """Classes resampled: every rule's AUC is the source's, bit for bit; the source's risk is wrong unless K_e = K."""

@@ -11,14 +11,18 @@ from simlab.environments.knobs import spec
 from simlab.limits import limits
 
 
-def test_curves_are_the_limits():
+@pytest.fixture(scope="module")
+def found():
+    return curves()
+
+
+def test_curves_are_the_limits(found):
     """At points of each panel, the dense path's numbers; the label shift's AUC is one number."""
-    found = curves()
     assert list(found) == list(PANELS) and {name for lines in found.values() for name in lines} <= set(STYLES)
     for panel, symbol, world, key in (("proxy decoupling", "kappa_e", PROXY, "cross_modal"),
                                       ("pure coupling", "eta_e", COUPLED, "full")):
         name = "cross-modal" if key == "cross_modal" else "both views"
-        for x, y in found[panel][name][::20]:
+        for x, y in found[panel][name][::30]:
             assert limits(spec(world, **{symbol: x}))["source_bayes_external"][key] == pytest.approx(y, abs=1e-10)
     shift = found["label shift"]
     assert {y for _, y in shift["classes resampled"]} == {shift["classes resampled"][0][1]}
@@ -28,7 +32,8 @@ def test_curves_are_the_limits():
     assert min(y for _, y in shift["calibration error"]) < 1e-3 < max(y for _, y in shift["calibration error"])
 
 
-def test_files(tmp_path):
+def test_files(tmp_path, found, monkeypatch):
+    monkeypatch.setattr("figures.theory_shifts.curves", lambda: found)
     assert main(["--out", str(tmp_path)]) == 0
     for ending, start in (("csv", b"panel,curve"), ("png", b"\x89PNG"), ("pdf", b"%PDF")):
         found = (tmp_path / f"theory_shifts.{ending}").read_bytes()

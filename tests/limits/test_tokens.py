@@ -1,13 +1,16 @@
 """Views of several tokens: who shows what, how it is presented, and the limit that repeated measurement gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from agreement import agree, draw
 
-from simlab.environments.gaussian import maps, token_columns
+from simlab.environments.gaussian import limit, maps, token_columns
 from simlab.environments.knobs import spec
 from simlab.environments.scenario import sample_cohort
-from simlab.limits import limits
+from simlab.errors import OutOfDomain, UnknownName
+from simlab.limits import limits, tokens
 from simlab.limits.gaussian import moments
 from simlab.limits.readouts import canonical_correlations
 
@@ -36,16 +39,16 @@ def test_tokens_repeat_measurements_and_so_raise_reliability(more):
 
 @pytest.mark.parametrize("symbol", ("r_tok_c", "r_tok_u", "r_tok_v"))
 def test_a_share_of_tokens_moves_the_limit_and_the_nuisances_moves_none(symbol):
-    values = [limits(spec(SMALL, n_tok=8, **{symbol: share}))["internal"]["full"] for share in (0.1, 0.5, 1.0)]
+    values = [limit(spec(SMALL, n_tok=8, **{symbol: share}), "source", "full") for share in (0.1, 0.5, 1.0)]
     assert values[0] < values[1] - 1e-4 < values[2] - 1e-4
-    g = [limits(spec(SMALL, n_tok=8, r_tok_g=share))["internal"]["full"] for share in (0.1, 1.0)]
+    g = [limit(spec(SMALL, n_tok=8, r_tok_g=share), "source", "full") for share in (0.1, 1.0)]
     assert g[0] == pytest.approx(g[1], abs=1e-9)
 
 
 @pytest.mark.parametrize("more", ({"eta_s": 0.5, "kappa_s": 0.8, "shortcut": "both", "lambda_s": 0.4, "tau_e": 1.3},
                                   {"w_x": 0.3, "n_sites": 2, "omega_s": 0.4, "mu_site_e": 0.5}))
 def test_limits_agree_with_data(more):
-    agree(spec(SMALL, d_g=1, n_tok=3, r_tok_c=0.6, r_tok_u=1.0, r_tok_v=0.3, r_tok_g=0.6, **more), n=25_000)
+    agree(spec(SMALL, d_g=1, n_tok=3, r_tok_c=0.6, r_tok_u=1.0, r_tok_v=0.3, r_tok_g=0.6, **more), n=8_000)
 
 
 def test_presentation_is_one_channel_a_token_and_inverts_to_the_coordinates():
@@ -94,3 +97,84 @@ def test_repeated_numbers_add_no_feature_to_least_squares():
     assert limits(s, n_labelled=(int(rank) + 2,))["finite"]["supervised"][0] is not None
     assert limits(s, n_labelled=(int(rank) + 1,))["finite"]["supervised"][0] is None
     assert spec(n_tok=1, r_tok_u=1.0) == spec()
+
+
+# ------------------------------------------------------------------------------------------- masks inside one visit
+
+
+def multiple(target, context):
+    """Multiple correlation of one column with others, both of mean zero."""
+    fit = context @ np.linalg.lstsq(context, target, rcond=None)[0]
+    return np.sqrt((fit**2).mean() / (target**2).mean())
+
+
+@pytest.mark.parametrize("more", ({}, {"kappa_s": 0.6, "r_tok_c": 0.5, "nu": 0.7, "r_tok_g": 0.3, "r_tok_u": 1.0},
+                                  {"r_tok_c": 0.25, "eta_s": 0.6, "nu": 0.4, "record_tokens": "coordinates"}))
+def test_what_a_mask_predicts_is_what_sampled_tokens_say(more):
+    """Each family of each view: the part of a masked token that shows it, from what the mask leaves; 50,000 records."""
+    s = spec({**SMALL, **FOUR, "d_u": 1, "d_ni": 0, "d_nc": 0, "rel_ci": 0.5, **more})
+    _, z = draw(s, "source", 50_000)
+    views = {"image": z[:, :s.p_image], "clinical": z[:, s.p_image:]}
+    for mask in tokens.MASKS:
+        found = tokens.correlations(s, mask)
+        for view, other in (("image", "clinical"), ("clinical", "image")):
+            c, own, g = np.cumsum((0, *s.widths(view)))[:3]
+            for family, column in (("c", c), ("own", own), ("g", g)):
+                blocks = token_columns(replace(s, record_tokens="blocks"), view)
+                inside = np.setdiff1d(np.arange(views[view].shape[1]), blocks[(blocks == column).any(axis=1)])
+                if s.by_coordinate(view):
+                    inside = np.setdiff1d(np.arange(views[view].shape[1]), [column])
+                if mask == "modality" and family == "c":
+                    step = s.d_c  # one coordinate of c in all tokens, against the same in the other view
+                    one, two = (x[:, :s.carriers("c") * step:step].mean(1) for x in (views[view], views[other]))
+                    seen = abs(np.corrcoef(one, two)[0, 1])
+                else:
+                    context = {"modality": views[other], "token": views[view][:, inside],
+                               "both": np.hstack([views[view][:, inside], views[other]])}[mask]
+                    seen = multiple(views[view][:, column], context)
+                p = z.shape[1]
+                assert seen == pytest.approx(found[view][family], abs=(3 + np.sqrt(p)) / np.sqrt(len(z))), (
+                    mask, view, family)
+
+
+def test_only_what_tokens_repeat_survives_a_token_mask():
+    """H11 inside a visit: u survives a token mask iff two tokens show it, and never a modality mask; the limit of what
+    is kept says so, and data do: least squares on all readings of what is kept."""
+    for share, survives in ((0.25, False), (0.5, True)):
+        s = spec(SMALL, n_tok=4, r_tok_c=0.25, r_tok_u=share, r_tok_v=share, r_tok_g=0.25, w_c=0.0)
+        k = s.d_u
+        found = {mask: tokens.kept(s, mask, k) for mask in tokens.MASKS}
+        assert found["modality"].auc[0] == 0.5 and found["modality"].correlations["image"]["own"] == 0
+        assert (found["token"].auc[0] > 0.7) == survives == (found["token"].shares["image"]["own"] == 1.0)
+        if survives:
+            assert found["token"].auc[0] == pytest.approx(limits(s)["internal"]["full"], abs=1e-9)
+
+
+def test_coordinates_of_a_signature_predict_nothing_of_each_other():
+    """The second reading of independent causes: masking coordinates inside the record learns nothing even where all
+    causes are shared, and each coordinate is presented as a token of its own; the limits of views stay."""
+    s = spec(w_c=1.0, record_tokens="coordinates")
+    inside, across = tokens.kept(s, "token", 4), tokens.kept(s, "both", 4)
+    assert set(inside.correlations["clinical"].values()) == {0.0} and inside.auc[0] == 0.5
+    assert across.correlations["clinical"]["c"] == pytest.approx(0.8) and across.auc == pytest.approx(
+        [limits(s)["internal"]["full"]] * 2)
+    plain = limits(spec(w_c=1.0))
+    assert limits(s)["internal"] == plain["internal"] and plain["masks"] == {}
+    assert limits(s)["masks"]["token"]["auc"] == list(inside.auc)
+    cohort = sample_cohort(replace(s, map="linear"), "test-data", 40, 1, 0)
+    assert cohort.streams["clinical"].values.shape == (40, 1, 30, 1) and cohort.streams["image"].values.ndim == 3
+    blocks = sample_cohort(spec(w_c=1.0, map="identity"), "test-data", 40, 1, 0).streams["clinical"].values[:, 0]
+    np.testing.assert_allclose(np.abs(cohort.streams["clinical"].values[:, 0, :, 0]), np.abs(blocks), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"w_x": 0.2}, "w_x = 0"), ({"shortcut": "image", "lambda_s": 0.3}, "shortcut"), ({"eta_s": 0.3}, "eta_s"),
+    ({"n_sites": 2, "site_shown": "image"}, "hospital")])
+def test_masks_without_a_closed_form_are_refused_and_noted(given, said):
+    s = spec(SMALL, n_tok=2, **given)
+    with pytest.raises(OutOfDomain, match=said):
+        tokens.kept(s, "token", 2)
+    with pytest.raises(UnknownName, match="modality"):
+        tokens.kept(spec(n_tok=2), "modalty", 2)
+    with pytest.raises(OutOfDomain, match="k = 0"):
+        tokens.kept(spec(n_tok=2), "token", 0)

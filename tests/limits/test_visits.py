@@ -20,7 +20,7 @@ from simlab.errors import OutOfDomain, UnknownName
 from simlab.evaluation.auc import label_auc, weighted_auc
 from simlab.limits import gaussian, oracles
 from simlab.limits.missing import Gaps, Selection, exceeds
-from simlab.limits.persistence import MASKS, kept
+from simlab.limits.persistence import MASKS, kept, of_shortcut
 from simlab.limits.simulated import bayes, draw, simulated, source_rule
 from simlab.limits.visit_report import limits
 from simlab.limits.visits import (
@@ -116,7 +116,7 @@ def test_closed_form_and_monte_carlo_agree_at_random_settings(seed):
              prevalence=rng.uniform(0.05, 0.6), kappa_e=rng.uniform(-1, 1), mu_e=rng.uniform(-1, 1))
     for domain in world.DOMAINS:
         for view in VIEWS:
-            known, found = bayes(s, domain, view), simulated(s, domain, view, 20_000)
+            known, found = bayes(s, domain, view), simulated(s, domain, view, 10_000)
             assert known.se == 0 and abs(known.value - found.value) < 4 * found.se
 
 
@@ -257,7 +257,7 @@ def test_masks_refuse_what_has_no_meaning():
 def test_informative_times_alone_carry_risk_and_ignoring_them_costs():
     """The exact risk reads the times; a posterior that does not is worse ranked and badly calibrated (Monte Carlo)."""
     s = spec(times="poisson", n_visits=12, r_v=1.0, gamma_obs=1.0).along()
-    shown = draw(s, "source", 20_000)
+    shown = draw(s, "source", 7_000)
     knows, ignores = (risk(law_of(one, "source"), shown) for one in (s, replace(s, gamma_obs=0.0)))
     best, other = weighted_auc(knows, knows), weighted_auc(ignores, knows)
     assert best.value - other.value > 0.005
@@ -321,10 +321,10 @@ def test_calibration_and_limits_at_random_settings(seed):
     s = random_longitudinal(seed)
     domain = world.DOMAINS[seed % 2]
     rng, law = np.random.default_rng(seed + 1000), law_of(s, domain)
-    factors = world.sample_factors(2_000, s.along(), domain, rng)
+    factors = world.sample_factors(900, s.along(), domain, rng)
     shown = world.measure(factors, s.along(), domain, rng)[2]
     for view in VIEWS:
-        p, limit = risk(law, shown.view(view)), simulated(s, domain, view, 2_000)
+        p, limit = risk(law, shown.view(view)), simulated(s, domain, view, 900)
         area = label_auc(p, factors.label.astype(float))
         assert abs(area.value - limit.value) < 4.5 * np.hypot(area.se, limit.se)
         assert abs((factors.label - p).sum()) < 4.5 * np.sqrt((p * (1 - p)).sum())
@@ -346,3 +346,48 @@ def random_longitudinal(seed):
               "prevalence_kind": ("reweight", "threshold")[rng.integers(2)]}
     shares = rng.dirichlet((1, 1, 1))
     return spec({**knobs, "w_c": float(shares[0]), "w_u": float(shares[1])})
+
+
+# --------------------------------------------------------------------------------------------------------- shortcuts
+
+
+@pytest.mark.parametrize("kind", ["static", "per_visit"])
+def test_a_shortcut_over_visits_against_the_one_visit_world(kind):
+    """One visit: that world's limits. More visits: a static shortcut is one reading of the liability, one with noise of
+    its own at each of J visits is a single reading of strength lambda^2 J/(1 + lambda^2 (J - 1))."""
+    knobs = {"shortcut": "image", "lambda_s": 0.5, "lambda_e": -0.2, "theta_c": 0.0, "theta_u": 0.0, "theta_v": 0.0}
+    plain = {key: value for key, value in knobs.items() if not key.startswith("theta")}
+    for domain, law in (("source", one_visit(plain)), ("external", one_visit(plain))):
+        known = oracles.view_oracle(*(gaussian.moments(law, d) for d in world.DOMAINS), "full")
+        found = regular_auc(spec(knobs, n_visits=1, shortcut_kind=kind), domain)
+        assert found == pytest.approx(known.internal if domain == "source" else known.external, abs=1e-9)
+    together = np.sqrt(0.25 * 3 / (1 + 0.25 * 2)) if kind == "per_visit" else 0.5
+    rel = {name: 1 / (1 + 0.25 / 3) for name in ("rel_ci", "rel_cc", "rel_u", "rel_v")}  # three readings of each cause
+    one = gaussian.moments(one_visit(rel, shortcut="image", lambda_s=float(together)))
+    for view in ("full", "image"):
+        found = regular_auc(spec(knobs, n_visits=3, shortcut_kind=kind), "source", view)
+        assert found == pytest.approx(oracles.view_oracle(one, one, view).internal, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["static", "per_visit"])
+def test_how_well_a_mask_predicts_a_shortcut(kind):
+    """A static one is its own prediction across visits, one in both views across views; elsewhere only through the
+    liability: the multiple correlation of sampled data, within its error."""
+    s = spec(d_c=1, d_u=1, d_v=1, d_g=0, d_ni=0, d_nc=0, n_visits=3, shortcut="image", lambda_s=0.7, h2=0.9,
+             shortcut_kind=kind)
+    image, clinical, _ = sampled(s, 60_000)
+    a = image[:, 2, -1]
+    contexts = {"modality": clinical[:, 2], "visit": image[:, 1],
+                "token": np.concatenate([image[:, 0], image[:, 1], *np.moveaxis(clinical, 1, 0)], axis=1)}
+    for mask, x in contexts.items():
+        known = of_shortcut(s, mask, "image")
+        fit = x @ np.linalg.lstsq(x, a, rcond=None)[0]
+        assert np.corrcoef(fit, a)[0, 1] == pytest.approx(known, abs=4 / np.sqrt(len(a)))
+        assert (known == 1.0) == (kind == "static" and mask != "modality")
+    assert of_shortcut(replace(s, shortcut="both"), "modality", "clinical") == 1.0
+    with pytest.raises(OutOfDomain, match="shows no shortcut"):
+        of_shortcut(s, "visit", "clinical")
+    with pytest.raises(OutOfDomain, match="ties them together"):
+        kept(s, "visit", 2)
+    out = limits(s, records=500)
+    assert out["masks"] == {} and out["shortcut"]["visit"]["image"] == of_shortcut(s, "visit", "image")

@@ -27,7 +27,8 @@ TOKENS = {"n_tok": st.integers(1, 3), "r_tok_c": st.floats(0.1, 1), "r_tok_u": s
 SHORTCUT = {"shortcut": st.sampled_from(["image", "clinical", "both"]), "lambda_s": sign, "lambda_e": sign}
 SYNERGY = {"w_x": st.floats(0.05, 0.5)}
 SITES = {"n_sites": st.integers(2, 5), "omega_s": st.floats(0, 0.9), "rho_s": st.floats(-0.3, 0.3),
-         "n_sites_e": few, "mu_site_e": st.floats(-1, 1), "rho_s_e": st.floats(-0.3, 0.3)}
+         "n_sites_e": few, "mu_site_e": st.floats(-1, 1), "rho_s_e": st.floats(-0.3, 0.3),
+         "site_shown": st.sampled_from(["none", "image", "clinical", "both"])}
 SCALE = {"tau_e": st.floats(0.5, 1.8)}
 MOVED = {"prevalence_e": st.floats(0.1, 0.9), "prevalence_kind": st.just("threshold")}
 RESAMPLED = {"prevalence_e": st.floats(0.1, 0.9)}
@@ -58,29 +59,29 @@ def quick(examples):
 
 
 @given(worlds(SOURCE, TOKENS, SHORTCUT, SCALE, RESAMPLED))
-@quick(6)
+@quick(4)
 def test_gaussian_worlds(knobs):
-    agree(world(knobs), n=12_000)
+    agree(world(knobs), n=10_000)
 
 
 @given(worlds(SOURCE, TOKENS, SYNERGY, SITES, SCALE, MOVED))
 @quick(1)
 def test_products_and_hospitals(knobs):
-    agree(world(knobs), n=12_000)
+    agree(world(knobs), n=10_000)
 
 
 @given(worlds(SOURCE, TOKENS, SHORTCUT, SITES, SCALE))
-@quick(3)
+@quick(2)
 def test_shortcuts_in_hospitals(knobs):
-    agree(world(knobs), n=12_000)
+    agree(world(knobs), n=10_000)
 
 
 @given(worlds(SOURCE, {"alpha_lat": st.floats(0.6, 12)}, MOVED))
 @quick(2)
 def test_causes_that_are_not_normal(knobs):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latent_areas, "RECORDS", 1_000)
-        agree(world(knobs), n=10_000)
+        patch.setattr(latent_areas, "RECORDS", 500)
+        agree(world(knobs), n=4_000)
 
 
 @pytest.mark.proof
@@ -95,3 +96,19 @@ def test_products_and_hospitals_at_length(knobs):
 @quick(60)
 def test_gaussian_worlds_at_length(knobs):
     agree(world(knobs), n=30_000)
+
+
+@pytest.mark.proof
+@given(worlds(SOURCE, TOKENS, SHORTCUT, SITES, SCALE))
+@quick(15)
+def test_shortcuts_in_hospitals_at_length(knobs):
+    agree(world(knobs), n=30_000)
+
+
+@pytest.mark.proof
+@given(worlds(SOURCE, {"alpha_lat": st.floats(0.6, 12)}, MOVED))
+@quick(10)
+def test_causes_that_are_not_normal_at_length(knobs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latent_areas, "RECORDS", 2_500)
+        agree(world(knobs), n=20_000)

@@ -45,9 +45,11 @@ def records(s: GaussianSpec, external: bool, n: int, rng: np.random.Generator) -
     e2 = eta * e + (1 - eta**2) ** 0.5 * normal(e.shape)
     copy = kappa * c + (1 - kappa**2) ** 0.5 * normal(c.shape)
     image = [c + (1 / s.rel_ci - 1) ** 0.5 * e, u + (1 / s.rel_u - 1) ** 0.5 * normal(u.shape), g,
-             s.alpha_n * normal((n, s.d_ni)), a[:, None][:, :int(s.shortcut in ("image", "both"))]]
+             s.alpha_n * normal((n, s.d_ni)), a[:, None][:, :int(s.shortcut in ("image", "both"))],
+             effect[:, None][:, :int(s.site_shown in ("image", "both"))]]
     clinical = [copy + (1 / s.rel_cc - 1) ** 0.5 * e2, v + (1 / s.rel_v - 1) ** 0.5 * normal(v.shape), other,
-                s.alpha_n * normal((n, s.d_nc)), a[:, None][:, :int(s.shortcut in ("clinical", "both"))]]
+                s.alpha_n * normal((n, s.d_nc)), a[:, None][:, :int(s.shortcut in ("clinical", "both"))],
+                effect[:, None][:, :int(s.site_shown in ("clinical", "both"))]]
     views = {"image": np.hstack(image), "clinical": np.hstack(clinical)}
     if external:
         for name in views:

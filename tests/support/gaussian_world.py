@@ -12,7 +12,8 @@ MANY = 5.0
 # What a knob needs beside it before it may leave its default.
 COMPANIONS: dict[str, dict[str, object]] = {
     "lambda_s": {"shortcut": "image"}, "lambda_e": {"shortcut": "image"}, "omega_s": {"n_sites": 2},
-    "rho_s": {"n_sites": 2}, "rho_s_e": {"n_sites": 2}, "mu_site_e": {"n_sites": 2, "omega_s": 0.3},
+    "rho_s": {"n_sites": 2}, "site_shown": {"n_sites": 2}, "rho_s_e": {"n_sites": 2},
+    "mu_site_e": {"n_sites": 2, "omega_s": 0.3},
 }
 
 
