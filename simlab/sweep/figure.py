@@ -30,6 +30,7 @@ from simlab.sweep.schema import Axis, Value
 WIDTH = 7.5  # inches: a text width of common journals and readable on a screen
 COLOURS = "PuOr"
 MEASURED, PREDICTED = "#111111", "#0072B2"
+MOST_WORDS = 400  # cells of a panel above which they are too small for words: colour and boundaries alone
 MOST_PANELS = 12  # more slices than this stay in the tables
 WORDS = {"helps": "helps", "hurts": "hurts", "equivalent": "equiv.", "undecided": "?"}
 _STYLE = {
@@ -64,7 +65,7 @@ def draw(atlas: Atlas) -> Figure:
     panels = atlas.panels[:MOST_PANELS]
     across = min(3, len(panels)) if len(panels) != 4 else 2
     down = math.ceil(len(panels) / across)
-    height = 1.15 + down * (0.75 + max(1.1, 0.36 * len(atlas.layout.row_values)))
+    height = 1.15 + down * (0.75 + max(1.1, 0.36 * min(len(atlas.layout.row_values), 14)))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.suptitle(_headline(atlas), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
@@ -105,9 +106,10 @@ def _panel(axes: Axes, atlas: Atlas, panel: Panel, norm: Normalize, left: bool, 
     log = place.columns.scale == "log"
     axes.set_xscale("log" if log else "linear")
     means = np.array([[v.mean for v in row.verdicts] for row in panel.rows])
-    axes.pcolormesh(x_edges, y_edges, np.ma.masked_invalid(means), cmap=COLOURS, norm=norm, edgecolors="white",
-                    linewidth=0.8)
-    for r, row in enumerate(panel.rows):
+    small = means.size <= MOST_WORDS
+    edges = {"edgecolors": "white", "linewidth": 0.8} if small else {"rasterized": True}
+    axes.pcolormesh(x_edges, y_edges, np.ma.masked_invalid(means), cmap=COLOURS, norm=norm, **edges)
+    for r, row in enumerate(panel.rows if small else ()):
         for c, found in enumerate(row.verdicts):
             _cell(axes, x[c], y[r], (x_edges[c], x_edges[c + 1], y_edges[r], y_edges[r + 1]), found.verdict, found.mean,
                   norm)
@@ -174,9 +176,10 @@ def _positions(axis: Axis | None, values: tuple[Value | None, ...]) -> tuple[np.
 
 
 def _ticks(axes: Axes, x: np.ndarray, x_names: list[str], y: np.ndarray, y_names: list[str]) -> None:
-    axes.set_xticks(x, x_names)
+    across, down = (max(1, math.ceil(len(at) / 14)) for at in (x, y))  # names that do not run into each other
+    axes.set_xticks(x[::across], x_names[::across])
     axes.set_xticks([], minor=True)
-    axes.set_yticks(y, y_names)
+    axes.set_yticks(y[::down], y_names[::down])
     axes.tick_params(length=2, width=0.5)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,33 +77,68 @@ class Journal:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # An absolute path: Optuna's lock links to it, and would wait for ever on a lock left with a relative one.
-        storage = JournalStorage(JournalFileBackend(str(self.path.resolve())))
-        self._optuna = optuna.create_study(study_name=self.study.name, storage=storage, direction="maximize",
-                                           load_if_exists=True)
-        for trial in self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-            self._optuna.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        backend = JournalFileBackend(str(self.path.resolve()))
+        found = optuna.create_study(study_name=self.study.name, storage=JournalStorage(backend), direction="maximize",
+                                    load_if_exists=True)
+        for trial in found.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+            found.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         self.done: dict[int, str] = {}
-        for trial in self._optuna.get_trials(deepcopy=False):
+        for trial in found.get_trials(deepcopy=False):
             if "cell" in trial.user_attrs:
                 self.done[trial.user_attrs["cell"]] = trial.state.name
         self._distributions = {axis.name: _distribution(axis) for axis in self.study.axes}
+        self._file, self._id = backend, found._study_id
 
     def add(self, cell: int, value: float | None, facts: Mapping[str, Any] | None = None) -> bool:
         """Record a finished cell; a value of None is a failed one. Returns whether it was new."""
+        return self.add_all({cell: (value, facts or {})}) == 1
+
+    def add_all(self, cells: Mapping[int, tuple[float | None, Mapping[str, Any]]]) -> int:
+        """Record finished cells with one write and one sync; returns how many were new.
+
+        Optuna makes the log lines and this process appends them: its own way costs a lock and a sync a trial, and
+        memory that grows with every one.
+        """
+        from optuna.storages import JournalStorage
+        from optuna.study import StudyDirection
+
+        states = {cell: "FAIL" if value is None else "COMPLETE" for cell, (value, _) in cells.items()}
+        new = [cell for cell, state in states.items() if self.done.get(cell) not in ("COMPLETE", state)]
+        if not new:
+            return 0
+        logs = _Logs()
+        writer = JournalStorage(logs)
+        beside = writer.create_new_study([StudyDirection.MAXIMIZE], self.study.name)
+        start = len(logs.kept)
+        for cell in new:
+            writer.create_new_trial(beside, self._trial(cell, *cells[cell]))
+        self._file.append_logs([{**log, "study_id": self._id} for log in logs.kept[start:]])
+        self.done.update((cell, states[cell]) for cell in new)
+        return len(new)
+
+    def _trial(self, cell: int, value: float | None, facts: Mapping[str, Any]) -> Any:
         import optuna
         from optuna.trial import TrialState
 
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
-        if self.done.get(cell) in (TrialState.COMPLETE.name, state.name):
-            return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = optuna.trial.create_trial(state=state, value=value, params=plan.cell(self.study, cell),
-                                              distributions=self._distributions,
-                                              user_attrs={"cell": cell, **(facts or {})})
-        self._optuna.add_trial(trial)
-        self.done[cell] = state.name
-        return True
+            return optuna.trial.create_trial(state=state, value=value, params=plan.cell(self.study, cell),
+                                             distributions=self._distributions,
+                                             user_attrs={"cell": cell, **facts})
+
+
+class _Logs:
+    """A journal's backend in memory."""
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        yield from self.kept[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.kept += logs
 
 
 def _distribution(axis: Axis) -> Any:

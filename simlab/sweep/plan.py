@@ -17,16 +17,26 @@ from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy
 from simlab.sweep.schema import Study, Value
 
+CELLS_PER_JOB = 256  # fixed for ever: which cells a job holds follows from the frozen study alone
+
 
 @dataclass(frozen=True)
 class Job:
-    """One unit of work: these cells, for these seeds. `device` and `threads` say where it runs, not what it is."""
+    """One unit of work: these cells, for these seeds.
+
+    The other fields say where it runs, not what it is: device, threads, the stage cache's folder ("": none) and size,
+    the folder for artefacts ("": none are kept).
+    """
 
     index: int
     cells: tuple[int, ...]
     seeds: tuple[int, ...]
     device: str = "cpu"
     threads: int = 1
+    cache: str = ""
+    cache_mb: float = 2048.0
+    artefacts: str = ""
+    artefact_seeds: tuple[int, ...] | None = None  # None: of every seed
 
     @property
     def units(self) -> int:
@@ -86,10 +96,15 @@ def fleets(study: Study) -> list[tuple[int, ...]]:
     return [tuple(range(start, min(start + size, study.n_seeds))) for start in range(0, study.n_seeds, size)]
 
 
-def jobs(study: Study, device: str = "cpu", threads: int = 1) -> list[Job]:
+def jobs(study: Study, device: str = "cpu", threads: int = 1, cache: str = "", cache_mb: float = 2048.0) -> list[Job]:
     """Every job of the study, in order; together they hold each (cell, seed) exactly once."""
-    pairs = [(group, fleet) for group in source_groups(study) for fleet in fleets(study)]
-    return [Job(i, group, fleet, device, threads) for i, (group, fleet) in enumerate(pairs)]
+    pairs = [(part, fleet) for group in source_groups(study) for part in _parts(group) for fleet in fleets(study)]
+    return [Job(i, part, fleet, device, threads, cache, cache_mb) for i, (part, fleet) in enumerate(pairs)]
+
+
+def _parts(group: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """A group in parts that end within reason; parts share their pretraining through the stage cache."""
+    return [group[start:start + CELLS_PER_JOB] for start in range(0, len(group), CELLS_PER_JOB)]
 
 
 def recipes(study: Study) -> list[tuple[str, ...]]:
@@ -99,8 +114,10 @@ def recipes(study: Study) -> list[tuple[str, ...]]:
 
 
 def trainings(study: Study, todo: Sequence[Job] | None = None) -> int:
-    """Pretrainings that these jobs cost (all jobs when not given): seeds of each job x distinct recipes."""
-    return sum(len(job.seeds) for job in (jobs(study) if todo is None else todo)) * len(recipes(study))
+    """Pretrainings that these jobs cost at most (all jobs when not given): seeds of each source group x recipes."""
+    wanted = jobs(study) if todo is None else todo
+    of = {cell: number for number, group in enumerate(source_groups(study)) for cell in group}
+    return sum(len(seeds) for _, seeds in {(of[job.cells[0]], job.seeds) for job in wanted}) * len(recipes(study))
 
 
 def check_budget(study: Study) -> None:

@@ -38,6 +38,7 @@ class Outcome:
     status: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""
+    counts: dict[str, int] = field(default_factory=dict)  # stages computed and found (`simlab.sweep.progress.count`)
 
 
 @dataclass
@@ -47,6 +48,7 @@ class _Worker:
     job: Job | None = None
     attempt: int = 0
     started: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Pool:
@@ -109,10 +111,16 @@ class Pool:
         if kind == "progress":
             self.on_progress(job, content)
             return None
+        if kind == "counts":
+            worker.counts = content
+            return None
         if kind == "unusable":
             raise SimlabError(f"workers cannot load {self.function}: {content}.")
         worker.job = None
-        return Outcome(job, "ok", rows=content) if kind == "rows" else Outcome(job, "failed", error=content)
+        counts, worker.counts = worker.counts, {}
+        if kind == "rows":
+            return Outcome(job, "ok", rows=content, counts=counts)
+        return Outcome(job, "failed", error=content)
 
     def _stop_excess(self) -> Iterator[Outcome]:
         """End workers that are over their time or memory; neither is tried again."""

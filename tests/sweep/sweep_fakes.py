@@ -119,3 +119,24 @@ def leaks(study: Study, job: Job) -> list[dict[str, Any]]:
 
 def alien(study: Study, job: Job) -> list[dict[str, Any]]:
     return [row(999, 0, "lda", 0.5)]
+
+
+def kills_its_carrier_once(study: Study, job: Job) -> list[dict[str, Any]]:
+    """Kills the process that started this one (a Dask worker) in the middle of a job, once."""
+    if job.index == 1 and _mark("carrier"):
+        _log("carrier killed")
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)  # this worker's pipe ends now, and with it this process
+    return good(study, job)
+
+
+def diverges_raises_and_hangs(study: Study, job: Job) -> list[dict[str, Any]]:
+    """Job 0 diverges in one arm, job 1 raises, job 2 never ends, the last is well."""
+    if job.index == 0:
+        bad = {"value": None, "se": None, "limit": None, "n": 0, "status": "diverged", "cohort": "", "task": "",
+               "metric": "", "error": "Diverged: vicreg diverged at step 3: the loss is [nan]; lower it."}
+        kept = [r for r in good(study, job) if r["method"] != "vicreg-frozen"]
+        return kept + [row(c, s, "vicreg-frozen", None) | bad for c in job.cells for s in job.seeds]
+    if job.index == 1:
+        raise RuntimeError("no fit")
+    return hangs(study, Job(1, job.cells, job.seeds)) if job.index == 2 else good(study, job)

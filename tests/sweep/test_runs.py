@@ -134,6 +134,16 @@ def test_a_job_that_raises_becomes_rows_and_is_retried_on_request(
     assert calls(fakes)[before:] == ["job 1 threads 1"]
 
 
+def test_what_diverges_raises_or_never_ends_are_rows_and_the_rest_goes_on(run: Run, toml: Path) -> None:
+    found = run("diverges_raises_and_hangs", which=study.load(str(toml), ["limits.timeout_s=2"]), workers=2)
+    reasons = {(f["status"], f["error"].partition(":")[0]) for f in found.failures}
+    assert reasons == {("diverged", "Diverged"), ("failed", "RuntimeError"),
+                       ("timeout", "stopped after limits.timeout_s = 2")}
+    units = 6 * 2  # cells x seeds of each job
+    assert len(found.failures) == units * (1 + 3 + 3)
+    assert found.rows == units * ((1 + 2 * 2) + 3 + 3 + 3 * 2)  # a failed arm one row, a measured one its two metrics
+
+
 def test_an_unloadable_job_is_one_error(run: Run) -> None:
     with pytest.raises(SimlabError, match="cannot load sweep_fakes:missing: AttributeError"):
         run("missing")
