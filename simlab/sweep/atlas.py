@@ -61,6 +61,11 @@ class Atlas:
     layout: Layout
     panels: tuple[Panel, ...]
 
+    @property
+    def scattered(self) -> bool:
+        """Whether cells lie at points of their own instead of in rows and columns (`simlab.sweep.scatter`)."""
+        return not self.layout.column_values
+
 
 def scores(
     study: Study, table: pa.Table, cells: Sequence[int] | None = None
@@ -105,6 +110,8 @@ def _row(study: Study, contrast: tuple[str, str], place: Layout, piece: Slice, r
          differences: Float[np.ndarray, "cells seeds"], path: tuple[int, int]) -> Row:
     cells = list(piece.cells[r])
     verdicts = tuple(verdict(differences[cell], study.looks, study.compare.rope) for cell in cells)
+    if not place.column_values:
+        return Row(verdicts, None, theory.points(study, contrast, [plan.cell_spec(study, cell) for cell in cells]))
     point = dict(piece.at)
     if place.rows is not None:
         point[place.rows.name] = place.row_values[r]

@@ -66,6 +66,7 @@ def run(study: Study, options: Options) -> finish.Summary:
     """Compute what is missing, collect, read, draw. Raises SimlabError; an interrupt leaves finished jobs whole."""
     plan.check_budget(study)
     folder = Folder(options.out)
+    study = folder.adopt(study)
     if options.collect:
         folder.check_frozen(study)
     folder.make()

@@ -47,7 +47,8 @@ class Summary:
         if self.atlas is not None:
             place = self.atlas.layout
             large = len(place.column_values) > MOST_COLUMNS or plan.n_cells(self.study) > MOST_CELLS
-            text = self._counts() if large else textmap.text(self.atlas)
+            shown = textmap.points if self.atlas.scattered else textmap.text
+            text = self._counts() if large else shown(self.atlas)
         return f"partial: {self.missing} jobs are missing\n{text}" if self.missing else text
 
     def _counts(self) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 from simlab.errors import InvalidStudy, SimlabError
 from simlab.files import write_text
 from simlab.sweep.plan import Job
-from simlab.sweep.schema import Study, difference, dump
+from simlab.sweep.schema import Study, adopt, difference, dump
 
 
 class Folder:
@@ -92,13 +92,23 @@ class Folder:
             file.flush()
             yield
 
-    def freeze(self, study: Study) -> None:
-        """Write the resolved study at the first run; later, refuse a study that differs, by the field."""
+    def adopt(self, study: Study) -> Study:
+        """The study with the rounds in which its cells came to be, where this folder has seen it grow."""
+        return adopt(self.read_frozen(), study) if self.frozen.exists() else study
+
+    def freeze(self, study: Study, write: bool = True) -> None:
+        """Write the resolved study at the first run; later, refuse a study that differs, by the field.
+
+        One that has more cells, the earlier ones as they were, is frozen anew.
+        """
         if self.frozen.exists():
-            changed = difference(self.read_frozen(), study)
+            before = self.read_frozen()
+            changed = difference(before, study)
             if changed:
                 raise InvalidStudy(f"{self.path} holds results of a different study ({changed}); give --out another "
                                    f"folder, or delete {self.path} to start afresh.")
+            if write and adopt(before, study).design.rounds != tuple(before.get("design", {}).get("rounds", ())):
+                write_text(self.frozen, dump(adopt(before, study)))
             return
         if self.finished():
             raise InvalidStudy(f"{self.path} holds shards but no study.toml that says what they are; give --out "
@@ -109,7 +119,7 @@ class Folder:
         """Refuse a folder that holds another study, or none, without writing anything."""
         if not self.frozen.exists():
             raise SimlabError(f"{self.path} holds no results of study {study.name}; run it first.")
-        self.freeze(study)
+        self.freeze(study, write=False)
 
     def read_frozen(self) -> dict[str, Any]:
         try:
