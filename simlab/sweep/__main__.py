@@ -118,6 +118,7 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
         return _list(args)
     chosen = study.load(args.study, args.overrides, args.plugins)
     out = args.out or Path("runs") / chosen.name
+    chosen = Folder(out).adopt(chosen)
     if args.print_config:
         print(study.dump(chosen), end="")
         return 0
@@ -131,14 +132,14 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
 
 
 def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | None) -> int:
-    from simlab.sweep import driver
+    from simlab.sweep import driver, tune
 
     options = _options(out, args, function)
     if not args.quiet:
         print(_headline(chosen, out), file=sys.stderr)
     with _polite_end():
         try:
-            summary = driver.run(chosen, options)
+            summary = (tune if chosen.design.kind == "tune" else driver).run(chosen, options)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_kept(chosen, out)) from None
     if args.json:
@@ -188,8 +189,10 @@ def _headline(chosen: Study, out: Path) -> str:
 
 def _single(chosen: Study, out: Path, args: argparse.Namespace, function: str | None) -> int:
     """One cell and seed by itself."""
-    from simlab.sweep import single
+    from simlab.sweep import single, tune
 
+    if chosen.design.kind == "tune":
+        chosen, function = tune.settled(chosen, Folder(out)), tune.COMPARE
     with _polite_end():
         found = single.run(chosen, _options(out, args, function), args.cell, args.seed)
     if args.json:

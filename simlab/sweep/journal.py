@@ -80,14 +80,37 @@ class Journal:
         backend = JournalFileBackend(str(self.path.resolve()))
         found = optuna.create_study(study_name=self.study.name, storage=JournalStorage(backend), direction="maximize",
                                     load_if_exists=True)
-        for trial in found.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-            found.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         self.done: dict[int, str] = {}
+        self._waiting: dict[int, int] = {}  # cells that were asked for and not finished -> their trial's id
         for trial in found.get_trials(deepcopy=False):
-            if "cell" in trial.user_attrs:
-                self.done[trial.user_attrs["cell"]] = trial.state.name
+            cell = trial.user_attrs.get("cell")
+            if cell is not None and trial.state.is_finished():
+                self.done[cell] = trial.state.name
+            elif cell is not None and trial.state == TrialState.WAITING:
+                self._waiting[cell] = trial._trial_id
         self._distributions = {axis.name: _distribution(axis) for axis in self.study.axes}
         self._file, self._id = backend, found._study_id
+        self._storage = found._storage
+        self._end_zombies(found)
+
+    def _end_zombies(self, found: Any) -> None:
+        """Tell trials that nobody works on any more FAIL; their cells, where still to do, wait in the queue."""
+        from optuna.trial import TrialState
+
+        open_ = found.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+        zombies = [trial for trial in open_ if trial._trial_id not in self._waiting.values()]
+        if not zombies:
+            return
+        cells = {_point(plan.cell(self.study, i)): i for i in range(plan.n_cells(self.study))}
+        for trial in zombies:
+            found.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            point = trial.params or trial.system_attrs.get("fixed_params", {})
+            cell = cells.get(_point(point))
+            if cell is not None and self.done.get(cell) != "COMPLETE" and cell not in self._waiting:
+                found.enqueue_trial(point, user_attrs={"cell": cell})
+                self._waiting[cell] = found.get_trials(deepcopy=False)[-1]._trial_id
+        self.messages.append(f"{self.path.name}: {len(zombies)} trials that nobody works on any more were told failed, "
+                             f"{len(self._waiting)} cells wait in their place")
 
     def add(self, cell: int, value: float | None, facts: Mapping[str, Any] | None = None) -> bool:
         """Record a finished cell; a value of None is a failed one. Returns whether it was new."""
@@ -111,10 +134,30 @@ class Journal:
         beside = writer.create_new_study([StudyDirection.MAXIMIZE], self.study.name)
         start = len(logs.kept)
         for cell in new:
-            writer.create_new_trial(beside, self._trial(cell, *cells[cell]))
-        self._file.append_logs([{**log, "study_id": self._id} for log in logs.kept[start:]])
+            trial = self._trial(cell, *cells[cell])
+            if cell not in self._waiting or not self._tell(self._waiting.pop(cell), trial):
+                writer.create_new_trial(beside, trial)
+        if len(logs.kept) > start:
+            self._file.append_logs([{**log, "study_id": self._id} for log in logs.kept[start:]])
         self.done.update((cell, states[cell]) for cell in new)
         return len(new)
+
+    def _tell(self, trial_id: int, done: Any) -> bool:
+        """Finish a trial that waits in the queue; False where somebody's trial gave a parameter another kind."""
+        from optuna.trial import TrialState
+
+        self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        try:
+            for name, value in done.params.items():
+                spread = done.distributions[name]
+                self._storage.set_trial_param(trial_id, name, spread.to_internal_repr(value), spread)
+        except ValueError:
+            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+            return False
+        for name, value in done.user_attrs.items():
+            self._storage.set_trial_user_attr(trial_id, name, value)
+        self._storage.set_trial_state_values(trial_id, done.state, done.values)
+        return True
 
     def _trial(self, cell: int, value: float | None, facts: Mapping[str, Any]) -> Any:
         import optuna
@@ -139,6 +182,10 @@ class _Logs:
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         self.kept += logs
+
+
+def _point(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(values.items()))
 
 
 def _distribution(axis: Axis) -> Any:

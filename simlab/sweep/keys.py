@@ -30,8 +30,8 @@ from simlab.training.pretrain import Settings
 VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1}
 LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "lightgbm")
 DTYPE = "float32"
-NAMES = ("name", "meaning", "theory")  # of a method: words about it, not what it does
-NOT_PRETRAINED_BY = ("finetune_steps", "device")  # of the settings; the device is in every key
+NAMES = ("name", "meaning", "theory", "search")  # of a method: words about it, not what it does
+NOT_PRETRAINED_BY = ("finetune_steps", "penalty", "device")  # of the settings; the device is in every key
 OWN = ("simlab.sweep.stages", "simlab.sweep.packing")  # what puts the stages together, by itself
 
 

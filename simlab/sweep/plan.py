@@ -17,6 +17,7 @@ from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy
 from simlab.sweep.designs import cell
 from simlab.sweep.schema import Study, Value, n_cells
+from simlab.training.search import touches_pretraining
 
 __all__ = ["Job", "cell", "cell_spec", "check_budget", "columns", "estimate", "fleets", "jobs", "n_cells", "recipes",
            "source_groups", "trainings"]
@@ -111,6 +112,11 @@ def recipes(study: Study) -> list[tuple[str, ...]]:
 def trainings(study: Study, todo: Sequence[Job] | None = None) -> int:
     """Pretrainings that these jobs cost at most (all jobs when not given): seeds of each source group x recipes."""
     wanted = jobs(study) if todo is None else todo
+    if study.design.kind == "tune":  # each arm at its own setting, in each cell
+        arms = [arm for arm in map(methods.find, study.arms) if arm.pretrained]
+        asked = sum((study.tune.trials or 0) if touches_pretraining(arm) else 1 for arm in arms)
+        tuning = asked * n_cells(study) * study.n_seeds if todo is None else 0
+        return tuning + len(arms) * sum(job.units for job in wanted)
     of = {cell: number for number, group in enumerate(source_groups(study)) for cell in group}
     return sum(len(seeds) for _, seeds in {(of[job.cells[0]], job.seeds) for job in wanted}) * len(recipes(study))
 

@@ -15,6 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from simlab.sweep import plan, style
 from simlab.sweep.atlas import Atlas, Panel
@@ -35,6 +36,7 @@ def draw(atlas: Atlas) -> Figure:
     bound = max([*means, atlas.study.compare.rope, 1e-6])
     norm = Normalize(-bound, bound)
     x, others = directions(atlas.study)
+    others = [axis for axis in others if len(axis.values) > 1]
     for i, axes in enumerate(grid.flat):
         if i >= len(atlas.panels):
             axes.set_visible(False)
@@ -91,7 +93,12 @@ def _scale(axes: Axes, axis: Axis, which: str) -> None:
         getattr(axes, f"set_{which}ticks")(range(len(axis.values)), axis.values)
         getattr(axes, f"set_{which}lim")(-0.5, len(axis.values) - 0.5)
         return
-    getattr(axes, f"set_{which}scale")("log" if axis.scale == "log" else "linear")
+    if axis.scale == "log":
+        getattr(axes, f"set_{which}scale")("log")
+        ticks = getattr(axes, f"{which}axis")
+        ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ticks.set_major_formatter("{x:g}")
+        ticks.set_minor_formatter(NullFormatter())
 
 
 def _legend(atlas: Atlas) -> list[Line2D]:

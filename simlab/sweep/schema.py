@@ -16,6 +16,8 @@ from simlab.sweep import fields
 from simlab.sweep.fields import setting
 
 Value = float | int | str
+Setting = tuple[tuple[str, Value], ...]  # hyperparameters by the names of `Train`, sorted
+Chosen = tuple[int, str, Setting]  # (cell, arm, its setting)
 
 TEXTS = ("question", "hypothesis", "prediction", "falsified_if")
 DESIGNS = ("grid", "sobol", "boundary", "tune")
@@ -65,6 +67,7 @@ class Train:
     learning_rate: float = setting(0.002, POSITIVE, "peak learning rate of pretraining")
     weight_decay: float = setting(1e-4, Interval(0, math.inf), "decoupled weight decay of pretraining")
     finetune_steps: int = setting(200, COUNT, "steps of fine-tuning and of training from labels alone")
+    penalty: float | None = setting(None, Interval(0, math.inf), "ridge penalty of tuned arms, which else tune it")
     fleet: int = setting(4, Interval(1, 4096, whole=True), "seeds trained together as one batched fleet (one job)")
     n_test: int = setting(20_000, Interval(100, 10_000_000, whole=True), "records in each test cohort")
 
@@ -122,6 +125,7 @@ class Study:
     budget: Budget = field(default_factory=Budget)
     limits: Limits = field(default_factory=Limits)
     train: Train = field(default_factory=Train)
+    choices: tuple[Chosen, ...] = ()  # of design "tune": what tuning chose, once it has (not in the file)
     plugins: tuple[str, ...] = ()  # files executed in the driver and in each worker before anything else
 
     @property

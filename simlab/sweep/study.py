@@ -118,7 +118,8 @@ def build(
     run_plugins(files)
     place = _world(world)
     fixed = _fixed(world.get("knobs", {}), place.knobs)
-    design = _design(sections["design"])
+    tune = fields.read(Tune, sections["tune"], "tune")
+    design = _design(sections["design"], tune.trials)
     swept = axes.read(sections["axes"], fixed, place.knobs, design.kind)
     fixed = {**_preset(world, place, [axis.symbol for axis in swept], fixed), **fixed}
     study = Study(
@@ -131,7 +132,7 @@ def build(
         compare=_compare(sections["compare"], place),
         looks=_looks(sections["seeds"]),
         design=design,
-        tune=fields.read(Tune, sections["tune"], "tune"),
+        tune=tune,
         budget=fields.read(Budget, sections["budget"], "budget"),
         limits=fields.read(Limits, sections["limits"], "limits"),
         train=fields.read(Train, sections["train"], "train"),
@@ -152,7 +153,7 @@ def _world(raw: dict[str, Any]) -> World:
     return find_world(fields.checked(raw.get("name", "gaussian"), None, "world.name"))
 
 
-def _design(raw: dict[str, Any]) -> Design:
+def _design(raw: dict[str, Any], trials: int | None) -> Design:
     """The design, its numbers those of its kind. Raises InvalidStudy."""
     rounds = fields.listed(raw["rounds"], COUNT, "design.rounds") if "rounds" in raw else ()
     design = fields.read(Design, {k: v for k, v in raw.items() if k != "rounds"}, "design")
@@ -164,6 +165,8 @@ def _design(raw: dict[str, Any]) -> Design:
     if design.kind == "sobol" and design.cells is None:
         raise InvalidStudy("design.kind = 'sobol' needs design.cells, the number of its points (more can be added "
                            "later).")
+    if design.kind == "tune" and trials is None:
+        raise InvalidStudy("design.kind = 'tune' needs tune.trials, the trials that each arm gets in each cell.")
     if list(rounds) != sorted(set(rounds)):
         raise InvalidStudy(f"design.rounds = {list(rounds)}: expected increasing numbers of cells.")
     return replace(design, rounds=rounds)

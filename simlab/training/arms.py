@@ -29,7 +29,7 @@ def frozen_probe(method: Method, bench: Bench) -> Fit:
     """
     encoders = Encoders("identity", {}) if method.encoder == "identity" else bench.encoders
     shown = encoders.represent(bench.train.views)
-    grid = ridge.PENALTIES if method.tuning == "cross-validated" else np.zeros(1)
+    grid = ridge.grid(method, bench.settings)
     line = ridge.fit(side_by_side(shown), bench.train.y, bench.train.subjects, grid)
     return Fit(ProbeScore(encoders, line.weights, line.intercept), encoder_diagnostics(bench, encoders))
 
@@ -55,7 +55,7 @@ def supervised(method: Method, bench: Bench) -> Fit:
     """From scratch on the labels alone, for all streams or one; tuned, or without any regularisation."""
     if bench.settings.encoder == "mlp":
         return finetune.fit(method, bench)
-    grid = ridge.PENALTIES if method.tuning == "cross-validated" else np.zeros(1)
+    grid = ridge.grid(method, bench.settings)
     line = ridge.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects, grid)
     return Fit(LinearScore(method.streams, line.weights, line.intercept), {"diag/penalty": line.penalty})
 

@@ -30,7 +30,8 @@ def lda(method: Method, bench: Bench) -> Fit:
 
 def ridge(method: Method, bench: Bench) -> Fit:
     """Ridge regression of the label, the penalty tuned by leaving subjects out."""
-    line = ridge_regression.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects)
+    grid = ridge_regression.grid(method, bench.settings)
+    line = ridge_regression.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects, grid)
     return Fit(LinearScore(method.streams, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
 

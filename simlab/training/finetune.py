@@ -39,6 +39,8 @@ def fit(method: Method, bench: Bench) -> Fit:
     steps = bench.settings.finetune_steps
     if method.tuning == "none":
         chosen, stop = 0.0, steps
+    elif bench.settings.penalty is not None:
+        chosen, stop = bench.settings.penalty, steps
     else:
         chosen, stop = _tune(bench, start, x, y, anchored, steps)
     everyone = torch.ones(1, len(y), dtype=torch.bool)

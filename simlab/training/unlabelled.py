@@ -32,7 +32,8 @@ def pca_ridge(method: Method, bench: Bench) -> Fit:
         role: np.linalg.eigh(np.cov(x, rowvar=False))[1][:, ::-1][:, : bench.settings.width]
         for role, x in records.items()
     }
-    line = ridge.fit(project(bench.train.views, axes, centres), bench.train.y, bench.train.subjects)
+    shown, grid = project(bench.train.views, axes, centres), ridge.grid(method, bench.settings)
+    line = ridge.fit(shown, bench.train.y, bench.train.subjects, grid)
     return Fit(ProjectionScore(axes, centres, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
 
@@ -51,7 +52,7 @@ def factor_ridge(method: Method, bench: Bench) -> Fit:
     weighed = model.components_ / model.noise_variance_
     shape = weighed.T @ np.linalg.inv(np.eye(len(weighed)) + weighed @ model.components_.T)
     shown = JointScore(centre, scale, shape, np.zeros(len(weighed)), 0.0).project(bench.train.views)
-    line = ridge.fit(shown, bench.train.y, bench.train.subjects)
+    line = ridge.fit(shown, bench.train.y, bench.train.subjects, ridge.grid(method, bench.settings))
     return Fit(JointScore(centre, scale, shape, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
 
@@ -74,7 +75,7 @@ def self_training(method: Method, bench: Bench) -> Fit:
     """
     x, y = columns(bench.train.views, method.streams), bench.train.y
     extra = columns(bench.pretraining, method.streams)[:ROWS]
-    line = ridge.fit(x, y, bench.train.subjects)
+    line = ridge.fit(x, y, bench.train.subjects, ridge.grid(method, bench.settings))
     penalty = np.array([line.penalty])
     positives, negatives = (max(1, round(CONFIDENT * share * len(extra))) for share in (y.mean(), 1 - y.mean()))
     for _ in range(ROUNDS):

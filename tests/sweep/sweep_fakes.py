@@ -5,6 +5,7 @@ Each call leaves a line in the file named by SWEEP_FAKE_LOG, so that tests can c
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 from simlab.sweep import plan, progress
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
+from simlab.sweep.trial import Trial
 
 
 def _log(text: str) -> None:
@@ -140,3 +142,13 @@ def diverges_raises_and_hangs(study: Study, job: Job) -> list[dict[str, Any]]:
     if job.index == 1:
         raise RuntimeError("no fit")
     return hangs(study, Job(1, job.cells, job.seeds)) if job.index == 2 else good(study, job)
+
+
+def tries(study: Study, trial: Trial) -> list[dict[str, Any]]:
+    """A tuning trial whose score peaks at learning_rate = .01, penalty = 1 and width = 8."""
+    _log(f"trial {trial.cells[0]} {trial.arm} {trial.number} threads {os.environ['OMP_NUM_THREADS']}")
+    best = {"learning_rate": 0.01, "penalty": 1.0, "width": 8}
+    away = sum(math.log10(float(v) / best[k]) ** 2 for k, v in trial.setting if k in best)
+    bad = trial.number == 1  # one trial of each arm fails in one seed, and so has no score
+    return [{"seed": s, "score": None if bad and s else 0.8 - 0.05 * away - 0.001 * s,
+             "error": "ValueError: no fit" if bad and s else ""} for s in trial.seeds]

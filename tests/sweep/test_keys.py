@@ -171,10 +171,10 @@ def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
     for field, value in values.items():
         differs = changed(base, keyed(asked, spec, dataclasses.replace(arm, **{field: value})))
         assert differs == {"adaptation", "test", "external"} | ({"pretraining"} if field in pretraining else set())
-    for field, value in {"name": "other", "meaning": "words", "theory": None}.items():
+    for field, value in {"name": "other", "meaning": "words", "theory": None, "search": ("width",)}.items():
         assert keyed(asked, spec, dataclasses.replace(arm, **{field: value})) == base
     told = {f.name for f in dataclasses.fields(Method)}
-    assert told == {*values, "view", "name", "meaning", "theory"}  # a new axis is added here, and so to a key
+    assert told == {*values, "view", "name", "meaning", "theory", "search"}  # a new axis is added here, and so to a key
     supervised = changed(base, keyed(asked, spec, METHODS["supervised"]))  # the view, which goes with the target
     assert supervised == {"pretraining", "adaptation", "test", "external"}
 
