@@ -112,7 +112,6 @@ class _Evaluation:
         self.stages, self.study, self.seed = stages, stages.study, seed
         self.world = find_world(self.study.world)
         self._cohorts: dict[tuple[Any, str], tuple[Views, Cohort]] = {}
-        self._limits: dict[Any, float | None] = {}
         self._measured: dict[tuple[str, str], list[Row]] = {}
 
     def guard(self, spec: Any) -> None:
@@ -154,7 +153,7 @@ class _Evaluation:
         scores = fit.score(views)
         task = self.study.compare.task
         labels, risk = cohort.labels[task], cohort.risk[task]
-        limit = self._limit(spec, domain, "full" if arm.streams == "all" else arm.streams)
+        limit = self.stages.limit(spec, domain, "full" if arm.streams == "all" else arm.streams)
         base = {"cohort": name, "task": task, "n": len(cohort), "status": "ok", "error": ""}
         ranking = rank(scores)
         area, plain = weighted_auc(ranking, risk), label_auc(ranking, labels)
@@ -176,12 +175,3 @@ class _Evaluation:
             stage = "test-data" if source else "external-data"
             self._cohorts[key] = self.stages.sample(spec, stage, self.study.train.n_test, self.seed, domain)
         return self._cohorts[key]
-
-    def _limit(self, spec: Any, domain: str, view: str) -> float | None:
-        """The Bayes limit of what the arm may see, in that cohort (None where the world does not know it)."""
-        key = (replace(spec, n_lab=2, map_seed=0), domain, view)
-        if key not in self._limits:
-            if len(self._limits) >= KEPT_FITS:
-                self._limits.pop(next(iter(self._limits)))
-            self._limits[key] = self.world.limit(key[0], domain, view)
-        return self._limits[key]

@@ -27,7 +27,7 @@ from simlab.sweep.schema import Study
 from simlab.training.pretrain import Settings
 
 # Raised by hand when a stage's meaning changes in a place that its sources do not show (the order of its inputs here).
-VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1}
+VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1, "limit": 1}
 LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "lightgbm")
 DTYPE = "float32"
 NAMES = ("name", "meaning", "theory")  # of a method: words about it, not what it does
@@ -88,13 +88,19 @@ class Keys:
                   "domain": domain, "n_test": self.study.train.n_test}
         return self._key("evaluation", ("simlab.evaluation.auc", "simlab.evaluation.leak"), fields, None, adaptation)
 
-    def _key(self, stage: str, modules: Sequence[str], fields: Mapping[str, Any], seed: Any, above: str) -> str:
+    def limit(self, spec: Any, domain: str, view: str) -> str:
+        """The Bayes limit of a view in a domain: of the world alone, whatever the seed."""
+        fields = {"world": self.world.name, "fields": _fields(spec), "domain": domain, "view": view}
+        return self._key("limit", (self._world_module,), fields, None, "", seeded=False)
+
+    def _key(self, stage: str, modules: Sequence[str], fields: Mapping[str, Any], seed: Any, above: str,
+             seeded: bool = True) -> str:
         place = (stage, tuple(modules), _canonical(fields), seed, above)
         if place not in self._memo:
             if len(self._memo) > 4096:  # the cells of a job come in order; memory stays flat
                 self._memo.clear()
             whole = {"stage": stage, "version": VERSIONS[stage], "fields": fields, "seed": seed, "above": above,
-                     "study_seed": self.study.seed,
+                     "study_seed": self.study.seed if seeded else None,
                      "sources": sources(tuple(modules), self.study.plugins), "own": sources(OWN, follow=False),
                      "libraries": libraries(), "processor": processor(), "device": self.job.device,
                      "threads": self.job.threads, "dtype": DTYPE}

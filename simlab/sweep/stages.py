@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from simlab import cohort_checks, rng
 from simlab.cohort import Cohort
+from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.models import present
 from simlab.sweep import keys, packing, progress
@@ -48,6 +50,7 @@ class Stages:
         self._encoders: dict[tuple[str, ...], Fleet | Exception] = {}
         self._labelled: tuple[Any, tuple[Views, Cohort]] | None = None
         self._fits: OrderedDict[str, Fit] = OrderedDict()
+        self._limits: OrderedDict[str, float | None] = OrderedDict()
 
     def source(self, seed: int) -> Source:
         """How the records of one seed are presented: from the cache, or with the unlabelled records themselves."""
@@ -185,6 +188,24 @@ class Stages:
         bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings, draws)
         progress.count("adaptation")
         return train(arm, bench)
+
+
+    def limit(self, spec: Any, domain: str, view: str) -> float | None:
+        """The Bayes limit of what an arm may see, in one domain, for all seeds (None where the world does not know)."""
+        spec = replace(spec, n_lab=2, map_seed=0)
+        key = self.keys.limit(spec, domain, view)
+        if key not in self._limits:
+            if len(self._limits) >= KEPT_FITS:
+                self._limits.popitem(last=False)
+            known = self.cache.get(key) if self.cache is not None else None
+            progress.count("limit" if known is None else "limit/cached")
+            if known is None:
+                value = find_world(self.study.world).limit(spec, domain, view)
+                known = {"limit": np.array([] if value is None else [value], dtype=np.float64)}
+                if self.cache is not None:
+                    self.cache.put(key, known)
+            self._limits[key] = float(known["limit"][0]) if len(known["limit"]) else None
+        return self._limits[key]
 
 
 class _Lazy(Mapping[str, np.ndarray]):

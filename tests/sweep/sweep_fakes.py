@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simlab.sweep import plan, progress
+from simlab.sweep.cache import Cache
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 
@@ -60,6 +63,23 @@ def good(study: Study, job: Job) -> list[dict[str, Any]]:
     _log(f"job {job.index} threads {os.environ['OMP_NUM_THREADS']}")
     progress.report(0.5)
     return rows(study, job)
+
+
+if "SWEEP_FAKE_START" in os.environ:  # a worker that is slow to start
+    time.sleep(float(os.environ["SWEEP_FAKE_START"]))
+
+
+def hammer(folder: str, worker: int) -> int:
+    """Ask for and fill the same few cache entries again and again; how many of 60 were right, 0 if any was damaged."""
+    cache, good = Cache(folder, limit_mb=0.5), 0
+    for i in range(60):
+        key = f"{i % 7:064x}"
+        with cache.claim(key):
+            found = cache.get(key)
+            if found is None:
+                cache.put(key, {"x": np.full(4000, i % 7)})
+        good += found is None or bool((found["x"] == i % 7).all())
+    return good * (cache.damaged == 0)
 
 
 def slow(study: Study, job: Job) -> list[dict[str, Any]]:
