@@ -33,6 +33,7 @@ DTYPE = "float32"
 NAMES = ("name", "meaning", "theory")  # of a method: words about it, not what it does
 NOT_PRETRAINED_BY = ("finetune_steps", "device")  # of the settings; the device is in every key
 OWN = ("simlab.sweep.stages", "simlab.sweep.packing")  # what puts the stages together, by itself
+MEASURED_BY = ("simlab.sweep.job",)
 
 
 class Keys:
@@ -86,7 +87,9 @@ class Keys:
         """What one fitted arm comes to in one domain; in the source's, target knobs change nothing."""
         fields = {"records": json.loads(self.before_target(spec)) if domain == self.world.domains[0] else _fields(spec),
                   "domain": domain, "n_test": self.study.train.n_test}
-        return self._key("evaluation", ("simlab.evaluation.auc", "simlab.evaluation.leak"), fields, None, adaptation)
+        modules = ("simlab.evaluation.auc", "simlab.evaluation.leak", "simlab.environments.scenario",
+                   self._world_module)
+        return self._key("evaluation", modules, fields, None, adaptation)
 
     def limit(self, spec: Any, domain: str, view: str) -> str:
         """The Bayes limit of a view in a domain: of the world alone, whatever the seed."""
@@ -101,7 +104,8 @@ class Keys:
                 self._memo.clear()
             whole = {"stage": stage, "version": VERSIONS[stage], "fields": fields, "seed": seed, "above": above,
                      "study_seed": self.study.seed if seeded else None,
-                     "sources": sources(tuple(modules), self.study.plugins), "own": sources(OWN, follow=False),
+                     "sources": sources(tuple(modules), self.study.plugins),
+                     "own": sources(OWN + MEASURED_BY if stage == "evaluation" else OWN, follow=False),
                      "libraries": libraries(), "processor": processor(), "device": self.job.device,
                      "threads": self.job.threads, "dtype": DTYPE}
             self._memo[place] = hashlib.sha256(_canonical(whole).encode()).hexdigest()
