@@ -141,9 +141,9 @@ class _Run:
         """The table of what is finished, and all that follows from it; a part of a study ends with its own rows."""
         tables = [results.read_shard(self.study, job, self.folder.shard(job)) for job in mine
                   if job.index in self.there]
-        if not tables:
+        if not tables and mine:
             raise SimlabError(f"{self.folder.path} holds no finished job of study {self.study.name} yet.")
-        table = results.collect(tables)
+        table = results.collect([results.schema(self.study).empty_table(), *tables])
         counts = {"jobs_run": jobs_run, "trainings": trainings, "seconds": seconds,
                   "stages": finish.stage_counts(self.counts)}
         if self.options.shard is not None:

@@ -45,6 +45,15 @@ def test_parts_are_disjoint_and_together_the_whole(run: Run, fakes: Path, tmp_pa
     assert len(calls(fakes)) == 4
 
 
+def test_a_part_without_a_job_of_its_own_is_done_at_once(run: Run, toml: Path, tmp_path: Path, calm: str) -> None:
+    """An array of 200 parts may be larger than the study: the parts left over end well."""
+    assert run(out="parts", shard=(7, 7)).rows == 0
+    assert sweep(str(toml), "--out", str(tmp_path / "parts"), "--shard", "6/7") == 0
+    for i in (1, 2, 3, 4):
+        run(out="parts", shard=(i, 7))
+    assert run(out="parts", collect=True).digest == calm
+
+
 def test_parts_work_side_by_side_but_not_beside_a_whole_run(run: Run, small: study.Study, tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out")
     folder.make()

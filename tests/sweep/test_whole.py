@@ -23,7 +23,7 @@ TOML = """
 name = "whole"
 seed = 3
 [world.knobs]
-n_unlab = 2000
+n_unlab = 1000
 [axes]
 rel_ci = [0.5, 0.7, 0.9]
 n_labelled = [80, 160]
@@ -37,8 +37,8 @@ looks = [4]
 [train]
 fleet = 2
 width = 4
-steps = 400
-n_test = 2000
+steps = 100
+n_test = 500
 """  # 12 cells, 4 seeds, 6 jobs, 24 pretrainings
 
 Go = Callable[..., Summary]
