@@ -105,15 +105,25 @@ def dies_always(study: Study, job: Job) -> list[dict[str, Any]]:
 def hangs(study: Study, job: Job) -> list[dict[str, Any]]:
     if job.index == 1:
         _log("hung")
-        time.sleep(60)
+        time.sleep(600)
     return good(study, job)
+
+
+def one_arm_hangs_another_dies(study: Study, job: Job) -> list[dict[str, Any]]:
+    """In job 1: one arm never ends, one kills its worker each time, the third is well."""
+    _log(f"job {job.index} {' '.join(study.arms)}")
+    if job.index == 1 and "lda" in study.arms:
+        time.sleep(600)
+    if job.index == 1 and "supervised" in study.arms:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rows(study, job)
 
 
 def hoards(study: Study, job: Job) -> list[dict[str, Any]]:
     if job.index == 1:
         _log("hoarded")
         hoard = bytearray(os.urandom(1 << 20) * 400)
-        time.sleep(60)
+        time.sleep(600)
         del hoard
     return good(study, job)
 

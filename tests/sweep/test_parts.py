@@ -161,6 +161,7 @@ def test_the_slurm_recipe_is_the_documented_one(tmp_path: Path, toml: Path) -> N
     for said in ("#SBATCH --array=1-200", "#SBATCH --cpus-per-task=1", "--shard $SLURM_ARRAY_TASK_ID/200",
                  "--workers 1", "#SBATCH --time="):
         assert said in script
+    assert 'sbatch --dependency=afterany:JOBID --wrap "python -m simlab.sweep my-study --collect --quiet"' in text
     asked = study.load(str(toml))
     (line,) = [line for line in script.splitlines() if line.startswith("python")]
     words = line.replace("$SLURM_ARRAY_TASK_ID/200", "2/4").replace("my-study", str(toml)).split()[3:]

@@ -76,16 +76,32 @@ def test_a_killed_worker_is_replaced_and_its_job_tried_once_more(run: Run, fakes
 
 def test_a_job_that_always_kills_its_worker_becomes_rows(run: Run, fakes: Path) -> None:
     found = run("dies_always", workers=2)
-    assert calls(fakes).count("died") == 2
+    assert calls(fakes).count("died") == 2 + 3 * 2  # the whole job, then each arm alone; each tried twice
     assert {f["status"] for f in found.failures} == {"killed"}
     assert "SIGKILL" in found.failures[0]["error"]
     assert len(found.failures) == 6 * 2 * 3  # cells x seeds of the job x arms
     assert found.atlas is not None and found.atlas.panels[0].rows[0].verdicts[0].reason.startswith("fewer than 8 seeds")
 
 
+def test_one_arm_that_hangs_or_dies_takes_no_other_with_it(
+    run: Run, toml: Path, fakes: Path, tmp_path: Path, small: study.Study
+) -> None:
+    asked = study.load(str(toml), ["limits.timeout_s=1"])
+    found = run("one_arm_hangs_another_dies", which=asked, workers=2)
+    assert {(f["method"], f["status"], f["error"]) for f in found.failures} == {
+        ("lda", "timeout", "stopped after limits.timeout_s = 1"),
+        ("supervised", "killed", "the worker died twice (signal SIGKILL)")}
+    assert len(found.failures) == 6 * 2 * 2  # cells x seeds of the job x arms
+    run(out="well")
+    one, two = (results.read(small, tmp_path / out / "results.parquet").to_pylist() for out in ("out", "well"))
+    assert [r for r in one if r["status"] == "ok"] == [
+        r for r in two if r["method"] == "vicreg-frozen" or r["seed"] not in (2, 3)]
+    assert calls(fakes).count("job 1 vicreg-frozen") == 1
+
+
 def test_a_stuck_and_a_hoarding_job_are_stopped(run: Run, toml: Path) -> None:
-    stuck = run("hangs", which=study.load(str(toml), ["limits.timeout_s=2"]), out="stuck", workers=2)
-    assert {(f["status"], f["error"]) for f in stuck.failures} == {("timeout", "stopped after limits.timeout_s = 2")}
+    stuck = run("hangs", which=study.load(str(toml), ["limits.timeout_s=1"]), out="stuck", workers=2)
+    assert {(f["status"], f["error"]) for f in stuck.failures} == {("timeout", "stopped after limits.timeout_s = 1")}
     if not Path("/proc/self/statm").exists():
         pytest.skip("memory is watched where /proc is")
     hoard = run("hoards", which=study.load(str(toml), ["limits.memory_mb=300"]), out="hoard", workers=2)
