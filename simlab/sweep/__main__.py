@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlab.errors import OutOfDomain, Parser, SimlabError, command
-from simlab.sweep import plan, study
+from simlab.sweep import plan, stop, study
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 from simlab.sweep.screen import duration
@@ -137,7 +133,7 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
     options = _options(out, args, function)
     if not args.quiet:
         print(_headline(chosen, out), file=sys.stderr)
-    with _polite_end():
+    with stop.polite_end():
         try:
             summary = (tune if chosen.design.kind == "tune" else driver).run(chosen, options)
         except KeyboardInterrupt:
@@ -165,23 +161,6 @@ def _kept(chosen: Study, out: Path) -> str:
             "same command again to go on")
 
 
-@contextmanager
-def _polite_end() -> Iterator[None]:
-    """Take SIGTERM (a scheduler's polite end) as Ctrl-C meanwhile; outside the main thread Python does not allow it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _headline(chosen: Study, out: Path) -> str:
     return (f"{chosen.name}: {plan.n_cells(chosen)} cells x {chosen.n_seeds} seeds, {len(chosen.arms)} arms, "
             f"{plan.trainings(chosen)} pretrainings in all, into {out}")
@@ -193,7 +172,7 @@ def _single(chosen: Study, out: Path, args: argparse.Namespace, function: str | 
 
     if chosen.design.kind == "tune":
         chosen, function = tune.settled(chosen, Folder(out)), tune.COMPARE
-    with _polite_end():
+    with stop.polite_end():
         found = single.run(chosen, _options(out, args, function), args.cell, args.seed)
     if args.json:
         print(json.dumps({"cell": found.cell, "seed": found.seed, "knobs": found.knobs, "rows": found.rows,

@@ -24,6 +24,7 @@ import numpy as np
 
 MAGIC = b"simlab-cache-1\n"
 SUFFIX = ".entry"
+BLOCK = 4096  # bytes that the smallest file takes on common disks
 STALE = 3600.0  # seconds after which a half-written file has been left behind
 SCAN_SHARE = 16  # the folder is measured each time that a 16th of its limit has been written
 
@@ -72,7 +73,7 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_bytes(content)
             aside.replace(path)
-            self._written += len(content)
+            self._written += max(len(content), BLOCK)
             if self._written * SCAN_SHARE > self.limit:
                 self._written = 0
                 self._prune()
@@ -107,8 +108,9 @@ class Cache:
             with suppress(OSError):
                 state = path.stat()
                 if path.suffix == SUFFIX:
-                    found.append((state.st_mtime_ns, state.st_size, path))
-                    total += state.st_size
+                    size = max(state.st_size, BLOCK)
+                    found.append((state.st_mtime_ns, size, path))
+                    total += size
                 elif now - state.st_mtime > STALE:
                     path.unlink()
         for _, size, path in sorted(found) if total > self.limit * (SCAN_SHARE - 1) // SCAN_SHARE else []:

@@ -11,7 +11,7 @@ import importlib
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from simlab.sweep.schema import Study
 from simlab.sweep.screen import Screen
 
 RUN_JOB = "simlab.sweep.job:run_job"
+STOPPED = ("killed", "timeout")  # how a whole job ends because of what one of its arms may have done
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,9 @@ class _Run:
         """The table of what is finished, and all that follows from it; a part of a study ends with its own rows."""
         tables = [results.read_shard(self.study, job, self.folder.shard(job)) for job in mine
                   if job.index in self.there]
-        if not tables:
+        if not tables and mine:
             raise SimlabError(f"{self.folder.path} holds no finished job of study {self.study.name} yet.")
-        table = results.collect(tables)
+        table = results.collect([results.schema(self.study).empty_table(), *tables])
         counts = {"jobs_run": jobs_run, "trainings": trainings, "seconds": seconds,
                   "stages": finish.stage_counts(self.counts)}
         if self.options.shard is not None:
@@ -200,22 +201,50 @@ class _Run:
         if not todo:
             return
         self.folder.note(f"run: {len(todo)} jobs on {workers} workers")
+        stopped: list[Job] = []
         with self.folder.runlog.open("ab") as log, self._engine(workers, log, screen) as engine:
             for outcome in engine.run(todo):
-                self._keep(outcome)
                 self.counts.update(outcome.counts)
-                screen.done(outcome.job)
                 if outcome.status != "ok":
                     screen.say(f"job {outcome.job.index} {outcome.status}: {outcome.error}")
                 self.folder.note(f"job {outcome.job.index}: {outcome.status} {outcome.error}".rstrip())
-                self._tell(journal, self.groups[outcome.job.cells])
+                if outcome.status in STOPPED and len(self.study.arms) > 1:
+                    stopped.append(outcome.job)
+                    continue
+                self._finished(outcome, journal, screen)
+        for outcome in self._arm_by_arm(stopped, workers, screen):
+            self._finished(outcome, journal, screen)
 
-    def _engine(self, workers: int, log: Any, screen: Screen) -> Any:
+    def _finished(self, outcome: Outcome, journal: Journal | None, screen: Screen) -> None:
+        self._keep(outcome)
+        screen.done(outcome.job)
+        self._tell(journal, self.groups[outcome.job.cells])
+
+    def _arm_by_arm(self, jobs: list[Job], workers: int, screen: Screen) -> Iterator[Outcome]:
+        """Jobs that had to be stopped once more, each arm in a process of its own: one that hangs, dies or hoards is
+        rows with its reason, the others are what they are without it."""
+        if not jobs:
+            return
+        screen.say(f"{len(jobs)} jobs were stopped: computed again arm by arm")
+        rows: dict[int, list[dict[str, Any]]] = {job.index: [] for job in jobs}
+        for arm in self.study.arms:
+            alone = replace(self.study, compare=replace(self.study.compare, arms=(arm,), contrasts=()))
+            with self.folder.runlog.open("ab") as log, self._engine(workers, log, screen, alone) as engine:
+                for outcome in engine.run(jobs):
+                    job = outcome.job
+                    self.counts.update(outcome.counts)
+                    self.folder.note(f"job {job.index}, {arm} alone: {outcome.status} {outcome.error}".rstrip())
+                    rows[job.index] += outcome.rows if outcome.status == "ok" else [
+                        results.failed_row(cell, seed, arm, outcome.status, outcome.error)
+                        for cell in job.cells for seed in job.seeds]
+        yield from (Outcome(job, "ok", rows[job.index]) for job in jobs)
+
+    def _engine(self, workers: int, log: Any, screen: Screen, study: Study | None = None) -> Any:
         """What carries jobs to processes: `run(jobs)` gives each job's outcome as it ends."""
-        options = self.options
+        options, study = self.options, study or self.study
         if options.engine == "dask":
-            return engines.Dask(self.study, options.function, workers, options.threads, options.scheduler)
-        return Pool(self.study, options.function, workers, options.threads, log, screen.progress)
+            return engines.Dask(study, options.function, workers, options.threads, options.scheduler)
+        return Pool(study, options.function, workers, options.threads, log, screen.progress)
 
     def _keep(self, outcome: Outcome) -> None:
         """Write the job's shard: its rows, and a failed row for whatever is missing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from simlab.methods import Method
 from simlab.sweep import artefacts, progress
 from simlab.sweep.plan import Job, cell_spec
 from simlab.sweep.schema import Study
-from simlab.sweep.stages import KEPT_FITS, Stages
+from simlab.sweep.stages import Stages
 from simlab.training.data import Fit, Views
 from simlab.training.loop import Diverged
 from simlab.training.pretrain import Encoders, Settings
@@ -112,8 +113,6 @@ class _Evaluation:
         self.stages, self.study, self.seed = stages, stages.study, seed
         self.world = find_world(self.study.world)
         self._cohorts: dict[tuple[Any, str], tuple[Views, Cohort]] = {}
-        self._limits: dict[Any, float | None] = {}
-        self._measured: dict[tuple[str, str], list[Row]] = {}
 
     def guard(self, spec: Any) -> None:
         """Refuse cohorts that share a subject (`simlab.cohort.Scenario`): an evaluation on them would mean nothing."""
@@ -124,12 +123,8 @@ class _Evaluation:
         """Every metric of one fitted arm on the test cohort and, where the target differs, the external one."""
         rows: list[Row] = []
         for name, domain in self._domains(spec).items():
-            place = (self.stages.keys.evaluation(spec, key, domain), arm.streams)
-            if place not in self._measured:
-                if len(self._measured) >= KEPT_FITS:
-                    self._measured.pop(next(iter(self._measured)))
-                self._measured[place] = self._measure(spec, arm, fit, name, domain)
-            rows += [dict(row) for row in self._measured[place]]
+            place = self.stages.keys.evaluation(spec, key, domain)
+            rows += self.stages.measured(place, partial(self._measure, spec, arm, fit, name, domain))
         base = {**rows[0], "limit": None, "se": None}
         rows += [{**base, "metric": k, "value": v} for k, v in fit.diagnostics.items() if math.isfinite(v)]
         return rows
@@ -149,12 +144,11 @@ class _Evaluation:
 
     def _measure(self, spec: Any, arm: Method, fit: Fit, name: str, domain: str) -> list[Row]:
         """The metrics of one fitted arm in one cohort."""
-        progress.count("evaluation")
         views, cohort = self._cohort(spec, domain)
         scores = fit.score(views)
         task = self.study.compare.task
         labels, risk = cohort.labels[task], cohort.risk[task]
-        limit = self._limit(spec, domain, "full" if arm.streams == "all" else arm.streams)
+        limit = self.stages.limit(spec, domain, "full" if arm.streams == "all" else arm.streams)
         base = {"cohort": name, "task": task, "n": len(cohort), "status": "ok", "error": ""}
         ranking = rank(scores)
         area, plain = weighted_auc(ranking, risk), label_auc(ranking, labels)
@@ -176,12 +170,3 @@ class _Evaluation:
             stage = "test-data" if source else "external-data"
             self._cohorts[key] = self.stages.sample(spec, stage, self.study.train.n_test, self.seed, domain)
         return self._cohorts[key]
-
-    def _limit(self, spec: Any, domain: str, view: str) -> float | None:
-        """The Bayes limit of what the arm may see, in that cohort (None where the world does not know it)."""
-        key = (replace(spec, n_lab=2, map_seed=0), domain, view)
-        if key not in self._limits:
-            if len(self._limits) >= KEPT_FITS:
-                self._limits.pop(next(iter(self._limits)))
-            self._limits[key] = self.world.limit(key[0], domain, view)
-        return self._limits[key]

@@ -27,12 +27,13 @@ from simlab.sweep.schema import Study
 from simlab.training.pretrain import Settings
 
 # Raised by hand when a stage's meaning changes in a place that its sources do not show (the order of its inputs here).
-VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1}
+VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1, "limit": 1}
 LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "lightgbm")
 DTYPE = "float32"
 NAMES = ("name", "meaning", "theory", "search")  # of a method: words about it, not what it does
 NOT_PRETRAINED_BY = ("finetune_steps", "penalty", "device")  # of the settings; the device is in every key
 OWN = ("simlab.sweep.stages", "simlab.sweep.packing")  # what puts the stages together, by itself
+MEASURED_BY = ("simlab.sweep.job",)
 
 
 class Keys:
@@ -86,16 +87,25 @@ class Keys:
         """What one fitted arm comes to in one domain; in the source's, target knobs change nothing."""
         fields = {"records": json.loads(self.before_target(spec)) if domain == self.world.domains[0] else _fields(spec),
                   "domain": domain, "n_test": self.study.train.n_test}
-        return self._key("evaluation", ("simlab.evaluation.auc", "simlab.evaluation.leak"), fields, None, adaptation)
+        modules = ("simlab.evaluation.auc", "simlab.evaluation.leak", "simlab.environments.scenario",
+                   self._world_module)
+        return self._key("evaluation", modules, fields, None, adaptation)
 
-    def _key(self, stage: str, modules: Sequence[str], fields: Mapping[str, Any], seed: Any, above: str) -> str:
+    def limit(self, spec: Any, domain: str, view: str) -> str:
+        """The Bayes limit of a view in a domain: of the world alone, whatever the seed."""
+        fields = {"world": self.world.name, "fields": _fields(spec), "domain": domain, "view": view}
+        return self._key("limit", (self._world_module,), fields, None, "", seeded=False)
+
+    def _key(self, stage: str, modules: Sequence[str], fields: Mapping[str, Any], seed: Any, above: str,
+             seeded: bool = True) -> str:
         place = (stage, tuple(modules), _canonical(fields), seed, above)
         if place not in self._memo:
             if len(self._memo) > 4096:  # the cells of a job come in order; memory stays flat
                 self._memo.clear()
             whole = {"stage": stage, "version": VERSIONS[stage], "fields": fields, "seed": seed, "above": above,
-                     "study_seed": self.study.seed,
-                     "sources": sources(tuple(modules), self.study.plugins), "own": sources(OWN, follow=False),
+                     "study_seed": self.study.seed if seeded else None,
+                     "sources": sources(tuple(modules), self.study.plugins),
+                     "own": sources(OWN + MEASURED_BY if stage == "evaluation" else OWN, follow=False),
                      "libraries": libraries(), "processor": processor(), "device": self.job.device,
                      "threads": self.job.threads, "dtype": DTYPE}
             self._memo[place] = hashlib.sha256(_canonical(whole).encode()).hexdigest()

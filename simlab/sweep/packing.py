@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,16 @@ def pack_fit(fit: Fit) -> Arrays | None:
 def unpack_fit(arrays: Mapping[str, np.ndarray]) -> Fit:
     told = json.loads(str(arrays["diagnostics"]))
     return Fit(scores.unpack(arrays), {name: float.fromhex(value) for name, value in told.items()})
+
+
+def pack_rows(rows: Sequence[Mapping[str, Any]]) -> Arrays:
+    """Rows of a table: words, numbers and None."""
+    kept = [{k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows]
+    return {"rows": np.array(json.dumps(kept))}  # a float is written with all the digits that make it
+
+
+def unpack_rows(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    return json.loads(str(arrays["rows"]))
 
 
 def plain(fit: Fit) -> Fit:

@@ -1,22 +1,24 @@
-"""The stages before evaluation in one job: source data, pretraining, adaptation, each as often as its knobs change.
+"""The stages of one job: source data, pretraining, adaptation, evaluation, limits, each as often as its knobs change.
 
-Within a job, stages are kept in memory; what the source data are presented with, pretrained encoders and fitted arms
-also lie in the stage cache (`simlab.sweep.cache`), where other jobs, runs and studies find them. A stage is computed
-when something asks for it: a job whose fits are all known neither samples unlabelled records nor trains. Keys are in
-`simlab.sweep.keys`. What is used is always what the packed arrays hold, cache or not, so that memory layouts, on which
-the last bits of a product may depend, are those of an entry read back.
+Within a job, stages are kept in memory; what the source data are presented with, pretrained encoders, fitted arms, what
+they measure and the limits also lie in the stage cache (`simlab.sweep.cache`), where other jobs, runs and studies find
+them. A stage is computed when something asks for it: a job whose fits are all known neither samples unlabelled records
+nor trains. Keys are in `simlab.sweep.keys`. What is used is always what the packed arrays hold, cache or not, so that
+memory layouts, on which the last bits of a product may depend, are those of an entry read back.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from simlab import cohort_checks, rng
 from simlab.cohort import Cohort
+from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.models import present
 from simlab.sweep import keys, packing, progress
@@ -31,7 +33,7 @@ from simlab.training.method import Method
 from simlab.training.pretrain import ROLES, Encoders, Settings
 from simlab.training.run import FAILURES
 
-KEPT_FITS = 512  # fits of one job in memory: more than the labels' settings x arms of any common map
+KEPT = 512  # fits (measures, limits) of one job in memory: more than the labels' settings x arms of any common map
 
 Fleet = dict[int, "Encoders | Diverged"]
 
@@ -47,7 +49,9 @@ class Stages:
         self._unlabelled: dict[int, tuple[Cohort, Views]] = {}
         self._encoders: dict[tuple[str, ...], Fleet | Exception] = {}
         self._labelled: tuple[Any, tuple[Views, Cohort]] | None = None
-        self._fits: OrderedDict[str, Fit] = OrderedDict()
+        self._fits: _Recent[Fit] = _Recent()
+        self._rows: _Recent[list[dict[str, Any]]] = _Recent()
+        self._limits: _Recent[float | None] = _Recent()
 
     def source(self, seed: int) -> Source:
         """How the records of one seed are presented: from the cache, or with the unlabelled records themselves."""
@@ -154,7 +158,6 @@ class Stages:
         """The fitted arm and its key: from memory, the cache, or `train`. Raises what adaptation raised."""
         key = self.keys.adaptation(spec, arm, seed)
         if key in self._fits:
-            self._fits.move_to_end(key)
             return key, self._fits[key]
         if self.cache is None:
             fit = packing.plain(self._adapt(arm, spec, seed, train))
@@ -162,8 +165,6 @@ class Stages:
             with self.cache.claim(key):
                 fit = self._kept(self.cache, key, lambda: self._adapt(arm, spec, seed, train))
         self._fits[key] = fit
-        if len(self._fits) > KEPT_FITS:
-            self._fits.popitem(last=False)
         return key, fit
 
     @staticmethod
@@ -185,6 +186,49 @@ class Stages:
         bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings, draws)
         progress.count("adaptation")
         return train(arm, bench)
+
+
+    def measured(self, key: str, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """The rows of one fitted arm in one cohort: from memory, the cache, or `measure`."""
+        if key not in self._rows:
+            known = self.cache.get(key) if self.cache is not None else None
+            progress.count("evaluation" if known is None else "evaluation/cached")
+            packed = packing.pack_rows(measure()) if known is None else known
+            if self.cache is not None and known is None:
+                self.cache.put(key, packed)
+            self._rows[key] = packing.unpack_rows(packed)
+        return [dict(row) for row in self._rows[key]]
+
+    def limit(self, spec: Any, domain: str, view: str) -> float | None:
+        """The Bayes limit of what an arm may see, in one domain, for all seeds (None where the world does not know)."""
+        spec = replace(spec, n_lab=2, map_seed=0)
+        key = self.keys.limit(spec, domain, view)
+        if key not in self._limits:
+            known = self.cache.get(key) if self.cache is not None else None
+            progress.count("limit" if known is None else "limit/cached")
+            if known is None:
+                value = find_world(self.study.world).limit(spec, domain, view)
+                known = {"limit": np.array([] if value is None else [value], dtype=np.float64)}
+                if self.cache is not None:
+                    self.cache.put(key, known)
+            self._limits[key] = float(known["limit"][0]) if len(known["limit"]) else None
+        return self._limits[key]
+
+
+Item = TypeVar("Item")
+
+
+class _Recent(OrderedDict[str, Item]):
+    """The entries used last; those used longest ago are dropped."""
+
+    def __getitem__(self, key: str) -> Item:
+        self.move_to_end(key)
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: str, value: Item) -> None:
+        super().__setitem__(key, value)
+        if len(self) > KEPT:
+            self.popitem(last=False)
 
 
 class _Lazy(Mapping[str, np.ndarray]):

@@ -57,6 +57,7 @@ def serve(pipe: Connection) -> None:
         progress.attach(_throttled(lambda fraction: send("progress", fraction)))
         try:
             progress.counted()
+            send("begun", None)
             rows = function(study, job)
             send("counts", progress.counted())
             send("rows", rows)

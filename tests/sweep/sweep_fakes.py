@@ -13,7 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simlab.sweep import plan, progress
+from simlab.sweep.cache import Cache
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 from simlab.sweep.trial import Trial
@@ -64,6 +67,23 @@ def good(study: Study, job: Job) -> list[dict[str, Any]]:
     return rows(study, job)
 
 
+if "SWEEP_FAKE_START" in os.environ:  # a worker that is slow to start
+    time.sleep(float(os.environ["SWEEP_FAKE_START"]))
+
+
+def hammer(folder: str, worker: int) -> int:
+    """Ask for and fill the same few cache entries again and again; how many of 60 were right, 0 if any was damaged."""
+    cache, good = Cache(folder, limit_mb=0.5), 0
+    for i in range(60):
+        key = f"{i % 7:064x}"
+        with cache.claim(key):
+            found = cache.get(key)
+            if found is None:
+                cache.put(key, {"x": np.full(4000, i % 7)})
+        good += found is None or bool((found["x"] == i % 7).all())
+    return good * (cache.damaged == 0)
+
+
 def slow(study: Study, job: Job) -> list[dict[str, Any]]:
     _log(f"job {job.index} pid {os.getpid()}")
     if job.index >= 2:
@@ -87,15 +107,25 @@ def dies_always(study: Study, job: Job) -> list[dict[str, Any]]:
 def hangs(study: Study, job: Job) -> list[dict[str, Any]]:
     if job.index == 1:
         _log("hung")
-        time.sleep(60)
+        time.sleep(600)
     return good(study, job)
+
+
+def one_arm_hangs_another_dies(study: Study, job: Job) -> list[dict[str, Any]]:
+    """In job 1: one arm never ends, one kills its worker each time, the third is well."""
+    _log(f"job {job.index} {' '.join(study.arms)}")
+    if job.index == 1 and "lda" in study.arms:
+        time.sleep(600)
+    if job.index == 1 and "supervised" in study.arms:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rows(study, job)
 
 
 def hoards(study: Study, job: Job) -> list[dict[str, Any]]:
     if job.index == 1:
         _log("hoarded")
         hoard = bytearray(os.urandom(1 << 20) * 400)
-        time.sleep(60)
+        time.sleep(600)
         del hoard
     return good(study, job)
 
