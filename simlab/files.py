@@ -10,7 +10,8 @@ from typing import IO
 
 def write_aside(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Write what `fill` writes; when anything fails, nothing is left behind and the old file stands."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # Machines that share a folder may share process numbers too.
+    aside = path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}.tmp")
     try:
         with aside.open("wb") as file:
             fill(file)

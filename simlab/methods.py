@@ -166,6 +166,7 @@ METHODS: dict[str, Method] = {
             _BASELINE + "logistic",
             encoder="identity",
             adaptation="closed-form",
+            search=(),  # its own grid
         ),
         Method(
             "lightgbm",
@@ -173,6 +174,7 @@ METHODS: dict[str, Method] = {
             _BASELINE + "lightgbm",
             encoder="identity",
             adaptation="closed-form",
+            search=(),  # its own grid
         ),
         Method(
             "cca-lda",
@@ -181,6 +183,7 @@ METHODS: dict[str, Method] = {
             encoder="identity",
             adaptation="closed-form",
             tuning="none",
+            search=("width",),
             theory="cross_modal",
         ),
         *(
@@ -191,16 +194,17 @@ METHODS: dict[str, Method] = {
                 encoder="identity",
                 adaptation="closed-form",
                 tuning=tuning,
+                search=search,
             )
-            for name, what, then, function, tuning in (
+            for name, what, then, function, tuning, search in (
                 ("pca-ridge", "k principal components of each view", "ridge, penalty tuned", "pca_ridge",
-                 "cross-validated"),
+                 "cross-validated", ("width", "penalty")),
                 ("factor-ridge", "k factors (factor analysis) of both views", "ridge, penalty tuned", "factor_ridge",
-                 "cross-validated"),
+                 "cross-validated", ("width", "penalty")),
                 ("unlabelled-lda", "linear discriminant with the covariance", "the labels' class means",
-                 "unlabelled_lda", "none"),
+                 "unlabelled_lda", "none", ()),
                 ("self-training", "tuned ridge, then pseudo-labels", "ridge on both", "self_training",
-                 "cross-validated"),
+                 "cross-validated", None),
             )
         ),
         *(method for point in _POINTS for method in _adaptations(*point)),

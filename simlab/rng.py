@@ -22,6 +22,8 @@ STAGES = {
     "adaptation": 8,  # folds, fine-tuning
     "labels": 9,  # label noise and other draws that touch labels alone
     "bootstrap": 10,
+    "design": 11,  # the scramble of a Sobol design
+    "tuning": 12,  # folds and proposals of hyperparameter tuning
 }
 
 

@@ -17,6 +17,7 @@ sqrt(rel) > nu alpha_g.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from simlab.environments.knobs import GaussianSpec, find, spec
@@ -32,6 +33,7 @@ class Preset:
     meaning: str
 
 
+WEIGHTS = ("w_c", "w_u", "w_v")
 _LI2025 = {"prevalence": 0.4, "rel_cc": 0.9, "rel_u": 0.8, "rel_v": 0.9, "h2": 0.85, "rel_ci": 0.35}
 
 # Worlds calibrated on trained arms rather than on limits: `simlab.train.calibrate` says how, with which seeds.
@@ -86,7 +88,12 @@ def from_preset(name: str, /, **knobs: object) -> GaussianSpec:
     given = {find(key).symbol: value for key, value in knobs.items()}
     if len(given) < len(knobs):
         return spec(knobs)  # a knob given by name and by symbol: refused there, with its line
-    base = dict(preset(name).knobs)
-    if given.keys() & {"w_c", "w_u", "w_v"}:
-        base = {key: value for key, value in base.items() if key not in ("w_c", "w_u", "w_v")}
-    return spec({**base, **given})
+    return spec({**beside(preset(name), given), **given})
+
+
+def beside(chosen: Preset, given: Iterable[str]) -> dict[str, float]:
+    """A preset's knobs beside others that are given (symbols), which take their place: one weight that of all three."""
+    away = set(given)
+    if away & set(WEIGHTS):
+        away |= set(WEIGHTS)
+    return {key: value for key, value in chosen.knobs.items() if key not in away}

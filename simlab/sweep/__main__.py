@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from simlab.errors import Parser, SimlabError, command
-from simlab.sweep import plan, study
+from simlab.errors import OutOfDomain, Parser, SimlabError, command
+from simlab.sweep import plan, stop, study
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 from simlab.sweep.screen import duration
+
+if TYPE_CHECKING:
+    from simlab.sweep.finish import Summary
 
 EXAMPLES = """\
 examples:
@@ -42,6 +42,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/STUDY)")
     p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                    help="override a key (train.steps=50) or a knob by name or symbol (w_c=0.5, n_labelled=[100,300])")
+    p.add_argument("--collect", action="store_true", help="read what is finished so far; compute nothing")
+    p.add_argument("--shard", type=_shard, metavar="I/N",
+                   help="compute only the I-th of N equal parts (from 1), beside others; then --collect")
+    p.add_argument("--cell", type=_index, metavar="I", help="with --seed: compute one cell and seed again, keep its "
+                   "artefacts, print its rows")
+    p.add_argument("--seed", type=_index, metavar="S", help="see --cell")
+    p.add_argument("--artefacts", action="store_true", help="keep embeddings and curves of every cell, seed and arm")
+    p.add_argument("--cache", type=Path, metavar="DIR",
+                   help="the stage cache's folder (default: runs/.cache for runs in runs/, else DIR/cache)")
+    p.add_argument("--cache-mb", type=_count, default=2048, metavar="N", help="its size at most (default: 2048)")
+    p.add_argument("--no-cache", action="store_true", help="keep no stage; the same numbers, computed again")
+    p.add_argument("--engine", choices=("local", "dask"), default="local", help="what carries jobs (default: local)")
+    p.add_argument("--scheduler", metavar="tcp://HOST:PORT", default="", help="the Dask scheduler (default: one here)")
     p.add_argument("--workers", type=_count, metavar="N", help="worker processes (default: one a core)")
     p.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of each worker (default: 1)")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where encoders are trained (default: cpu)")
@@ -59,13 +72,49 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
+    return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, slash, every = text.partition("/")
+    if not (slash and first.isdecimal() and every.isdecimal() and 1 <= int(first) <= int(every)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no part: expected I/N with I from 1 to N, as in 3/8")
+    return int(first), int(every)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that contradict each other. Raises OutOfDomain."""
+    if (args.cell is None) != (args.seed is None):
+        raise OutOfDomain("--cell and --seed go together: --cell I --seed S.")
+    if args.scheduler and args.engine != "dask":
+        raise OutOfDomain("--scheduler is Dask's: add --engine dask.")
+    one_of = [n for n in ("collect", "shard", "cell", "digest", "dry_run") if getattr(args, n) not in (None, False)]
+    if len(one_of) > 1:
+        raise OutOfDomain(f"--{one_of[0].replace('_', '-')} and --{one_of[1].replace('_', '-')}: give one of them.")
+
+
+def _options(out: Path, args: argparse.Namespace, function: str | None) -> Any:
+    """How the run is done, from the command line."""
+    from simlab.sweep import driver
+
+    cache = args.cache or (Path("runs") / ".cache" if out.parent == Path("runs") else out / "cache")
+    return driver.Options(out, args.workers, args.threads, args.device, args.quiet, args.retry_failed,
+                          function or driver.RUN_JOB, "" if args.no_cache else str(cache.resolve()), args.cache_mb,
+                          args.shard, args.collect, args.artefacts, args.engine, args.scheduler)
+
+
 def main(argv: list[str] | None = None, function: str | None = None) -> int:
     """The command. `function` ("module:function") takes the place of the job that computes cells (for tests)."""
     args = parser().parse_args(argv)
+    _check(args)
     if args.list:
         return _list(args)
     chosen = study.load(args.study, args.overrides, args.plugins)
     out = args.out or Path("runs") / chosen.name
+    chosen = Folder(out).adopt(chosen)
     if args.print_config:
         print(study.dump(chosen), end="")
         return 0
@@ -73,27 +122,27 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
         return _dry_run(chosen, out, args)
     if args.digest:
         return _digest(chosen, out)
+    if args.cell is not None:
+        return _single(chosen, out, args, function)
     return _run(chosen, out, args, function)
 
 
 def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | None) -> int:
-    from simlab.sweep import driver
+    from simlab.sweep import driver, tune
 
-    options = driver.Options(out, args.workers, args.threads, args.device, args.quiet, args.retry_failed,
-                             function or driver.RUN_JOB)
+    options = _options(out, args, function)
     if not args.quiet:
         print(_headline(chosen, out), file=sys.stderr)
-    with _polite_end():
+    with stop.polite_end():
         try:
-            summary = driver.run(chosen, options)
+            summary = (tune if chosen.design.kind == "tune" else driver).run(chosen, options)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_kept(chosen, out)) from None
     if args.json:
         print(json.dumps(summary.as_json(), indent=1, allow_nan=False))
     elif not args.quiet:
         print(summary.text)
-        print(_closing(summary.digest, summary.folder, args.study, summary.jobs_run, summary.trainings,
-                       summary.seconds))
+        print(_part(args) if args.shard else _closing(summary, args.study))
     for failure in summary.failures[:20]:
         print("failed: cell {cell}, seed {seed}, {method}: {status}, {error}".format(**failure), file=sys.stderr)
     if len(summary.failures) > 20:
@@ -112,34 +161,42 @@ def _kept(chosen: Study, out: Path) -> str:
             "same command again to go on")
 
 
-@contextmanager
-def _polite_end() -> Iterator[None]:
-    """Take SIGTERM (a scheduler's polite end) as Ctrl-C meanwhile; outside the main thread Python does not allow it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _headline(chosen: Study, out: Path) -> str:
     return (f"{chosen.name}: {plan.n_cells(chosen)} cells x {chosen.n_seeds} seeds, {len(chosen.arms)} arms, "
             f"{plan.trainings(chosen)} pretrainings in all, into {out}")
 
 
-def _closing(digest: str, folder: Folder, name: str, jobs: int, trainings: int, seconds: float) -> str:
+def _single(chosen: Study, out: Path, args: argparse.Namespace, function: str | None) -> int:
+    """One cell and seed by itself."""
+    from simlab.sweep import single, tune
+
+    if chosen.design.kind == "tune":
+        chosen, function = tune.settled(chosen, Folder(out)), tune.COMPARE
+    with stop.polite_end():
+        found = single.run(chosen, _options(out, args, function), args.cell, args.seed)
+    if args.json:
+        print(json.dumps({"cell": found.cell, "seed": found.seed, "knobs": found.knobs, "rows": found.rows,
+                          "files": found.files, "as_in_table": found.as_in_table}, indent=1, allow_nan=False))
+    else:
+        print(found.text)
+    return 1 if found.as_in_table is False or any(row["status"] != "ok" for row in found.rows) else 0
+
+
+def _part(args: argparse.Namespace) -> str:
+    return (f"part {args.shard[0]} of {args.shard[1]} is done; when all are: python -m simlab.sweep {args.study} "
+            "--collect (with the same --set and --out)")
+
+
+def _closing(summary: Summary, name: str) -> str:
     """Where things lie, and what to try next."""
-    did = f"{trainings} pretrainings, {duration(seconds)}" if jobs else "nothing was left to compute"
+    folder, did = summary.folder, "nothing was left to compute"
+    if summary.jobs_run:
+        known = summary.stages.get("pretraining", {}).get("cached", 0)
+        found = f" ({known} of them found in the cache)" if known else ""
+        did = f"{summary.trainings} pretrainings{found}, {duration(summary.seconds)}"
     again = f"python -m simlab.sweep {name}"
     return "\n".join([
-        f"table    {folder.table}  (digest {digest[:16]}; {did})",
+        f"table    {folder.table}  (digest {summary.digest[:16]}; {did})",
         f"map      {folder.png}, {folder.pdf.name}",
         f"numbers  {folder.verdicts}, {folder.boundary.name}",
         "",

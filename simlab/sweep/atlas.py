@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +61,16 @@ class Atlas:
     layout: Layout
     panels: tuple[Panel, ...]
 
+    @property
+    def scattered(self) -> bool:
+        """Whether cells lie at points of their own instead of in rows and columns (`simlab.sweep.scatter`)."""
+        return not self.layout.column_values
 
-def scores(study: Study, table: pa.Table) -> dict[str, Float[np.ndarray, "cells seeds"]]:
-    """Each arm's values of the study's metric, cohort and task; NaN where there is none.
+
+def scores(
+    study: Study, table: pa.Table, cells: Sequence[int] | None = None
+) -> dict[str, Float[np.ndarray, "cells seeds"]]:
+    """Each arm's values of the study's metric, cohort and task, for these cells (all); NaN where there is none.
 
     Raises SimlabError when the table has numbers, but none of this metric, cohort and task.
     """
@@ -77,10 +85,11 @@ def scores(study: Study, table: pa.Table) -> dict[str, Float[np.ndarray, "cells 
             raise SimlabError(f"no result has {column} '{value}' (compare.{column}); "
                               + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."))
         kept = rest
-    found = {arm: np.full((plan.n_cells(study), study.n_seeds), np.nan) for arm in study.arms}
+    place = {cell: i for i, cell in enumerate(range(plan.n_cells(study)) if cells is None else cells)}
+    found = {arm: np.full((len(place), study.n_seeds), np.nan) for arm in study.arms}
     columns = (kept[name].to_pylist() for name in ("method", "cell", "seed", "value"))
     for arm, cell, seed, value in zip(*columns, strict=True):
-        found[arm][cell, seed] = np.nan if value is None else value
+        found[arm][place[cell], seed] = np.nan if value is None else value
     return found
 
 
@@ -101,6 +110,8 @@ def _row(study: Study, contrast: tuple[str, str], place: Layout, piece: Slice, r
          differences: Float[np.ndarray, "cells seeds"], path: tuple[int, int]) -> Row:
     cells = list(piece.cells[r])
     verdicts = tuple(verdict(differences[cell], study.looks, study.compare.rope) for cell in cells)
+    if not place.column_values:
+        return Row(verdicts, None, theory.points(study, contrast, [plan.cell_spec(study, cell) for cell in cells]))
     point = dict(piece.at)
     if place.rows is not None:
         point[place.rows.name] = place.row_values[r]

@@ -1,7 +1,8 @@
 """One run of a study: what is missing is computed, every finished job is kept, the whole is collected and read.
 
-The driver is the only writer of the folder. It computes nothing itself: jobs run in worker processes, and the table
-depends on the study alone, not on how many workers there were, in which order they ended, or how often it was begun.
+The driver computes nothing itself: jobs run in worker processes, and the table depends on the study alone, not on how
+many workers there were, in which order they ended, or how often it was begun. It holds the folder alone, but for a part
+of a study (`--shard i/n`): parts work side by side, leave shards and a manifest, and a later `--collect` reads them.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from simlab.errors import DamagedFile, InvalidStudy, SimlabError
-from simlab.sweep import finish, plan, provenance, results
+from simlab.sweep import engines, finish, plan, provenance, results
 from simlab.sweep.folder import Folder, disk_full
 from simlab.sweep.journal import Journal
 from simlab.sweep.plan import Job
@@ -24,11 +28,16 @@ from simlab.sweep.schema import Study
 from simlab.sweep.screen import Screen
 
 RUN_JOB = "simlab.sweep.job:run_job"
+STOPPED = ("killed", "timeout")  # how a whole job ends because of what one of its arms may have done
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is done; nothing here may change a number but `device` and `threads`, which a folder keeps."""
+    """How a run is done; nothing here may change a number but `device` and `threads`, which a folder keeps.
+
+    `cache`: the stage cache's folder, "" for none; `shard`: (i, n), only every n-th job from the i-th (from 1);
+    `collect`: compute nothing; `artefacts`: keep embeddings and curves of each cell, seed and arm.
+    """
 
     out: Path
     workers: int | None = None
@@ -37,15 +46,33 @@ class Options:
     quiet: bool = False
     retry_failed: bool = False
     function: str = RUN_JOB
+    cache: str = ""
+    cache_mb: float = 2048.0
+    shard: tuple[int, int] | None = None
+    collect: bool = False
+    artefacts: bool = False
+    engine: str = "local"
+    scheduler: str = ""
+    estimate: float | None = None  # seconds that were foretold, for the manifest
+
+    @property
+    def part(self) -> str:
+        """The name of the part of the folder's lock that the run holds; "" for all of it."""
+        if self.shard is not None:
+            return f"{self.shard[0]}-of-{self.shard[1]}"
+        return "collect" if self.collect else ""
 
 
 def run(study: Study, options: Options) -> finish.Summary:
     """Compute what is missing, collect, read, draw. Raises SimlabError; an interrupt leaves finished jobs whole."""
     plan.check_budget(study)
     folder = Folder(options.out)
+    study = folder.adopt(study)
+    if options.collect:
+        folder.check_frozen(study)
     folder.make()
     try:
-        with folder.lock():
+        with folder.lock(options.part):
             return _Run(study, options, folder).go()
     except OSError as error:
         if not disk_full(error):
@@ -58,9 +85,15 @@ def run(study: Study, options: Options) -> finish.Summary:
 class _Run:
     def __init__(self, study: Study, options: Options, folder: Folder) -> None:
         self.study, self.options, self.folder = study, options, folder
-        self.jobs = plan.jobs(study, options.device, options.threads)
-        self.tables: dict[int, pa.Table] = {}
+        artefacts = str(folder.artefacts.resolve()) if options.artefacts else ""
+        jobs = plan.jobs(study, options.device, options.threads, options.cache, options.cache_mb)
+        self.jobs = [replace(job, artefacts=artefacts) for job in jobs] if artefacts else jobs
+        self.groups: dict[tuple[int, ...], list[Job]] = {}
+        for job in self.jobs:
+            self.groups.setdefault(job.cells, []).append(job)
+        self.there: set[int] = set()
         self.messages: list[str] = []
+        self.counts: Counter[str] = Counter()
 
     def go(self) -> finish.Summary:
         study, folder, options = self.study, self.folder, self.options
@@ -71,42 +104,68 @@ class _Run:
         todo = self._resume()
         self._same_sources(todo)
         workers = max(1, min(options.workers or os.cpu_count() or 1, len(todo) or 1))
-        started, clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
-        if todo:
-            manifest = provenance.start(folder, study, options.device, options.threads, workers, started)
-            provenance.write(folder, manifest)
-        journal = Journal(study, folder.journal)
-        self.messages += journal.messages
-        total = sum(job.units for job in self.jobs)
+        journal = Journal(study, folder.journal) if options.shard is None else None
+        self.messages += journal.messages if journal else []
+        mine = self._mine(self.jobs)
+        total = sum(job.units for job in mine)
         screen = Screen(total, total - sum(job.units for job in todo), options.quiet)
         for message in self.messages:
             screen.say(message)
+        clock = time.monotonic()
+        manifest = self._begin(workers) if todo else None
         try:
             self._compute(todo, workers, journal, screen)
         finally:
             screen.close()
-        if todo:
-            manifest = provenance.finish(manifest, seconds=round(time.monotonic() - clock, 2), jobs=len(todo),
-                                         trainings=plan.trainings(study, todo),
-                                         units=sum(job.units for job in todo))
-            provenance.write(folder, manifest)
-        table = results.collect([self.tables[job.index] for job in self.jobs])
-        return finish.finish(study, folder, table, jobs_run=len(todo), trainings=plan.trainings(study, todo),
-                             seconds=time.monotonic() - clock, device=options.device)
+        if manifest is not None:
+            facts = {"seconds": round(time.monotonic() - clock, 2), "jobs": len(todo),
+                     "trainings": plan.trainings(study, todo), "units": sum(job.units for job in todo),
+                     "stages": finish.stage_counts(self.counts)}
+            provenance.write(folder, provenance.finish(manifest, **facts), options.part)
+        return self._end(mine, len(todo), plan.trainings(study, todo), time.monotonic() - clock)
+
+    def _mine(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs of this run's part of the study: together the n parts hold each job once."""
+        if self.options.shard is None:
+            return list(jobs)
+        first, every = self.options.shard
+        return [job for job in jobs if job.index % every == first - 1]
+
+    def _begin(self, workers: int) -> dict[str, Any]:
+        options = self.options
+        manifest = provenance.start(self.folder, self.study, options.device, options.threads, workers, options.part)
+        facts = {"engine": options.engine, "cache": bool(options.cache), "estimated_seconds": options.estimate}
+        manifest = provenance.finish(manifest, **facts)
+        provenance.write(self.folder, manifest, options.part)
+        return manifest
+
+    def _end(self, mine: list[Job], jobs_run: int, trainings: int, seconds: float) -> finish.Summary:
+        """The table of what is finished, and all that follows from it; a part of a study ends with its own rows."""
+        tables = [results.read_shard(self.study, job, self.folder.shard(job)) for job in mine
+                  if job.index in self.there]
+        if not tables and mine:
+            raise SimlabError(f"{self.folder.path} holds no finished job of study {self.study.name} yet.")
+        table = results.collect([results.schema(self.study).empty_table(), *tables])
+        counts = {"jobs_run": jobs_run, "trainings": trainings, "seconds": seconds,
+                  "stages": finish.stage_counts(self.counts)}
+        if self.options.shard is not None:
+            return finish.part(self.study, self.folder, table, **counts)
+        return finish.finish(self.study, self.folder, table, device=self.options.device,
+                             missing=len(self.jobs) - len(tables), **counts)
 
     def _same_settings(self) -> None:
         """Refuse a folder whose shards came from another device or number of threads (their last bits may differ)."""
-        before = self.folder.read_manifest()
-        for key in ("device", "threads"):
-            now = getattr(self.options, key)
-            if self.folder.finished() and before.get(key, now) != now:
-                raise InvalidStudy(f"{self.folder.path} was begun with --{key} {before[key]}, now {now}; give --out "
-                                   f"another folder, or --{key} {before[key]}.")
+        for before in [self.folder.read_manifest(), *self.folder.part_manifests()]:
+            for key in ("device", "threads"):
+                now = getattr(self.options, key)
+                if not self.options.collect and self.folder.finished() and before.get(key, now) != now:
+                    raise InvalidStudy(f"{self.folder.path} was begun with --{key} {before[key]}, now {now}; give "
+                                       f"--out another folder, or --{key} {before[key]}.")
 
     def _same_sources(self, todo: list[Job]) -> None:
         """Refuse to finish one table with two versions of the code; a finished one is shown, and said to be older."""
-        before = self.folder.read_manifest().get("sources")
-        if not self.tables or before in (None, provenance.sources(self.study)):
+        manifests = [self.folder.read_manifest(), *self.folder.part_manifests()]
+        if not self.there or all(m.get("sources") in (None, provenance.sources(self.study)) for m in manifests):
             return
         if todo:
             raise InvalidStudy(f"{self.folder.path} was begun with other sources of simlab or of a plug-in; give --out "
@@ -114,10 +173,10 @@ class _Run:
         self.messages.append(f"{self.folder.path} was made with other sources of simlab or a plug-in: shown as it is")
 
     def _resume(self) -> list[Job]:
-        """Read the finished shards (a damaged one is set aside), and return the jobs still to do."""
-        there, todo = self.folder.finished(), []
-        for job in self.jobs:
-            if job.index in there:
+        """Look through the finished shards (a damaged one is set aside), and return this run's jobs still to do."""
+        finished, todo = self.folder.finished(), []
+        for job in self._mine(self.jobs):
+            if job.index in finished:
                 path = self.folder.shard(job)
                 try:
                     table = results.read_shard(self.study, job, path)
@@ -126,30 +185,68 @@ class _Run:
                     self.messages.append(f"{error}: set aside as {aside.name}, computed again")
                 else:
                     if not (self.options.retry_failed and results.failures(table)):
-                        self.tables[job.index] = table
+                        self.there.add(job.index)
                         continue
             todo.append(job)
-        if there and todo:
-            done = len(self.jobs) - len(todo)
-            self.messages.append(f"resuming {self.folder.path}: {done} of {len(self.jobs)} jobs are done")
+        if self.options.collect:
+            return []
+        if self.there and todo:
+            done = len(self.there)
+            self.messages.append(f"resuming {self.folder.path}: {done} of {done + len(todo)} jobs are done")
         return todo
 
-    def _compute(self, todo: list[Job], workers: int, journal: Journal, screen: Screen) -> None:
-        self._tell(journal)
+    def _compute(self, todo: list[Job], workers: int, journal: Journal | None, screen: Screen) -> None:
+        for jobs in self.groups.values() if journal else ():
+            self._tell(journal, jobs)
         if not todo:
             return
         self.folder.note(f"run: {len(todo)} jobs on {workers} workers")
-        with self.folder.runlog.open("ab") as log, Pool(self.study, self.options.function, workers,
-                                                        self.options.threads, log, screen.progress) as pool:
-            for outcome in pool.run(todo):
-                self.tables[outcome.job.index] = self._keep(outcome)
-                screen.done(outcome.job)
+        stopped: list[Job] = []
+        with self.folder.runlog.open("ab") as log, self._engine(workers, log, screen) as engine:
+            for outcome in engine.run(todo):
+                self.counts.update(outcome.counts)
                 if outcome.status != "ok":
                     screen.say(f"job {outcome.job.index} {outcome.status}: {outcome.error}")
                 self.folder.note(f"job {outcome.job.index}: {outcome.status} {outcome.error}".rstrip())
-                self._tell(journal)
+                if outcome.status in STOPPED and len(self.study.arms) > 1:
+                    stopped.append(outcome.job)
+                    continue
+                self._finished(outcome, journal, screen)
+        for outcome in self._arm_by_arm(stopped, workers, screen):
+            self._finished(outcome, journal, screen)
 
-    def _keep(self, outcome: Outcome) -> pa.Table:
+    def _finished(self, outcome: Outcome, journal: Journal | None, screen: Screen) -> None:
+        self._keep(outcome)
+        screen.done(outcome.job)
+        self._tell(journal, self.groups[outcome.job.cells])
+
+    def _arm_by_arm(self, jobs: list[Job], workers: int, screen: Screen) -> Iterator[Outcome]:
+        """Jobs that had to be stopped once more, each arm in a process of its own: one that hangs, dies or hoards is
+        rows with its reason, the others are what they are without it."""
+        if not jobs:
+            return
+        screen.say(f"{len(jobs)} jobs were stopped: computed again arm by arm")
+        rows: dict[int, list[dict[str, Any]]] = {job.index: [] for job in jobs}
+        for arm in self.study.arms:
+            alone = replace(self.study, compare=replace(self.study.compare, arms=(arm,), contrasts=()))
+            with self.folder.runlog.open("ab") as log, self._engine(workers, log, screen, alone) as engine:
+                for outcome in engine.run(jobs):
+                    job = outcome.job
+                    self.counts.update(outcome.counts)
+                    self.folder.note(f"job {job.index}, {arm} alone: {outcome.status} {outcome.error}".rstrip())
+                    rows[job.index] += outcome.rows if outcome.status == "ok" else [
+                        results.failed_row(cell, seed, arm, outcome.status, outcome.error)
+                        for cell in job.cells for seed in job.seeds]
+        yield from (Outcome(job, "ok", rows[job.index]) for job in jobs)
+
+    def _engine(self, workers: int, log: Any, screen: Screen, study: Study | None = None) -> Any:
+        """What carries jobs to processes: `run(jobs)` gives each job's outcome as it ends."""
+        options, study = self.options, study or self.study
+        if options.engine == "dask":
+            return engines.Dask(study, options.function, workers, options.threads, options.scheduler)
+        return Pool(study, options.function, workers, options.threads, log, screen.progress)
+
+    def _keep(self, outcome: Outcome) -> None:
         """Write the job's shard: its rows, and a failed row for whatever is missing."""
         job = outcome.job
         if outcome.status == "ok":
@@ -157,15 +254,14 @@ class _Run:
         else:
             table = results.job_table(self.study, job, [], outcome.status, outcome.error)
         results.write_shard(self.study, job, table, self.folder.shard(job))
-        return table
+        self.there.add(job.index)
 
-    def _tell(self, journal: Journal) -> None:
-        """Give the journal the cells that are complete and new to it: mean primary contrast, seeds, failures."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for job in self.jobs:
-            groups.setdefault(job.cells, []).append(job.index)
-        for cells, indices in groups.items():
-            if all(i in self.tables for i in indices) and any(journal.done.get(c) != "COMPLETE" for c in cells):
-                part = pa.concat_tables([self.tables[i] for i in indices])
-                for cell, (value, facts) in finish.trial_values(self.study, part, cells).items():
-                    journal.add(cell, value, facts)
+    def _tell(self, journal: Journal | None, jobs: list[Job]) -> None:
+        """Give the journal the cells of these jobs (all seeds of a group) that are complete and new to it."""
+        if journal is None or not all(job.index in self.there for job in jobs):
+            return
+        cells = jobs[0].cells
+        if all(journal.done.get(cell) == "COMPLETE" for cell in cells):
+            return
+        part = pa.concat_tables([results.read_shard(self.study, job, self.folder.shard(job)) for job in jobs])
+        journal.add_all(finish.trial_values(self.study, part, cells))

@@ -23,35 +23,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from simlab.files import write_aside
+from simlab.sweep import scatter
 from simlab.sweep.atlas import Atlas, Panel
 from simlab.sweep.layout import show
 from simlab.sweep.schema import Axis, Value
+from simlab.sweep.style import COLOURS, STYLE, WIDTH, headline, label, metric
 
-WIDTH = 7.5  # inches: a text width of common journals and readable on a screen
-COLOURS = "PuOr"
 MEASURED, PREDICTED = "#111111", "#0072B2"
+MOST_WORDS = 400  # cells of a panel above which they are too small for words: colour and boundaries alone
 MOST_PANELS = 12  # more slices than this stay in the tables
 WORDS = {"helps": "helps", "hurts": "hurts", "equivalent": "equiv.", "undecided": "?"}
-_STYLE = {
-    "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so every machine draws the same
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "hatch.linewidth": 0.5,
-    "hatch.color": "#888888",
-    "axes.linewidth": 0.6,
-}
 
 
 def save(atlas: Atlas, png: Path, pdf: Path) -> None:
     """Draw the atlas and write both files, each aside and moved into place."""
-    with mpl.rc_context(_STYLE):
-        figure = draw(atlas)
+    with mpl.rc_context(STYLE):
+        figure = scatter.draw(atlas) if atlas.scattered else draw(atlas)
         for path, canvas, options in (
             (png, FigureCanvasAgg(figure), {"dpi": 200, "metadata": {"Software": None}}),
             (pdf, FigureCanvasPdf(figure), {"metadata": {"CreationDate": None, "Producer": None, "Creator": "simlab"}}),
@@ -64,9 +51,9 @@ def draw(atlas: Atlas) -> Figure:
     panels = atlas.panels[:MOST_PANELS]
     across = min(3, len(panels)) if len(panels) != 4 else 2
     down = math.ceil(len(panels) / across)
-    height = 1.15 + down * (0.75 + max(1.1, 0.36 * len(atlas.layout.row_values)))
+    height = 1.15 + down * (0.75 + max(1.1, 0.36 * min(len(atlas.layout.row_values), 14)))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.suptitle(_headline(atlas), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(headline(atlas.study), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     means = [abs(v.mean) for p in panels for row in p.rows for v in row.verdicts if math.isfinite(v.mean)]
     bound = max([*means, atlas.study.compare.rope, 1e-6])
@@ -77,21 +64,11 @@ def draw(atlas: Atlas) -> Figure:
         else:
             axes.set_visible(False)
     bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=grid, location="right", shrink=0.9, aspect=25, pad=0.015)
-    bar.set_label(f"difference in {_metric(atlas)}, mean of {atlas.study.n_seeds} seeds")
+    bar.set_label(f"difference in {metric(atlas.study)}, mean of {atlas.study.n_seeds} seeds")
     bar.outline.set_linewidth(0.5)
     figure.legend(handles=_legend(atlas), loc="outside lower center", ncols=3, frameon=False, handlelength=2.2,
                   columnspacing=1.6)
     return figure
-
-
-def _headline(atlas: Atlas) -> str:
-    """The figure's title in plain words."""
-    return f"Where the first arm helps (violet) and where it hurts (orange): study {atlas.study.name}"
-
-
-def _metric(atlas: Atlas) -> str:
-    name = atlas.study.metric
-    return "AUC" if name.startswith("auc") else name
 
 
 def _panel(axes: Axes, atlas: Atlas, panel: Panel, norm: Normalize, left: bool, bottom: bool) -> None:
@@ -105,9 +82,10 @@ def _panel(axes: Axes, atlas: Atlas, panel: Panel, norm: Normalize, left: bool, 
     log = place.columns.scale == "log"
     axes.set_xscale("log" if log else "linear")
     means = np.array([[v.mean for v in row.verdicts] for row in panel.rows])
-    axes.pcolormesh(x_edges, y_edges, np.ma.masked_invalid(means), cmap=COLOURS, norm=norm, edgecolors="white",
-                    linewidth=0.8)
-    for r, row in enumerate(panel.rows):
+    small = means.size <= MOST_WORDS
+    edges = {"edgecolors": "white", "linewidth": 0.8} if small else {"rasterized": True}
+    axes.pcolormesh(x_edges, y_edges, np.ma.masked_invalid(means), cmap=COLOURS, norm=norm, **edges)
+    for r, row in enumerate(panel.rows if small else ()):
         for c, found in enumerate(row.verdicts):
             _cell(axes, x[c], y[r], (x_edges[c], x_edges[c + 1], y_edges[r], y_edges[r + 1]), found.verdict, found.mean,
                   norm)
@@ -116,9 +94,9 @@ def _panel(axes: Axes, atlas: Atlas, panel: Panel, norm: Normalize, left: bool, 
     axes.set_xlim(x_edges[0], x_edges[-1])
     axes.set_ylim(y_edges[0], y_edges[-1])
     if bottom:
-        axes.set_xlabel(_label(place.columns))
+        axes.set_xlabel(label(place.columns))
     if left and place.rows is not None:
-        axes.set_ylabel(_label(place.rows))
+        axes.set_ylabel(label(place.rows))
 
 
 def _theory_note(panel: Panel) -> str:
@@ -174,20 +152,11 @@ def _positions(axis: Axis | None, values: tuple[Value | None, ...]) -> tuple[np.
 
 
 def _ticks(axes: Axes, x: np.ndarray, x_names: list[str], y: np.ndarray, y_names: list[str]) -> None:
-    axes.set_xticks(x, x_names)
+    across, down = (max(1, math.ceil(len(at) / 14)) for at in (x, y))  # names that do not run into each other
+    axes.set_xticks(x[::across], x_names[::across])
     axes.set_xticks([], minor=True)
-    axes.set_yticks(y, y_names)
+    axes.set_yticks(y[::down], y_names[::down])
     axes.tick_params(length=2, width=0.5)
-
-
-_PLAIN = {"w_c": "signal that both views share (w_c)", "n_lab": "labels (n_labelled)", "h2": "signal fraction (h2)",
-          "kappa_e": "coupling in the target (kappa_e)", "delta_v_e": "clinical slope in the target (delta_v_e)",
-          "nu": "nuisance correlation (nu)", "n_unlab": "unlabelled records (n_unlabelled)"}
-
-
-def _label(axis: Axis) -> str:
-    """An axis in plain words where we have them, else the knob's name."""
-    return _PLAIN.get(axis.symbol, axis.name.replace("_", " "))
 
 
 def _legend(atlas: Atlas) -> list[Line2D | Patch]:

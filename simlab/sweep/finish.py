@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 
 LEAK_METRIC = "diag/leak-z"
+MOST_COLUMNS, MOST_CELLS = 40, 2000  # of a map in words
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,28 @@ class Summary:
     seconds: float
     failures: list[dict[str, Any]] = field(default_factory=list)
     leak: str = ""
+    stages: dict[str, dict[str, int]] = field(default_factory=dict)
+    missing: int = 0  # jobs that no shard holds yet
 
     @property
     def text(self) -> str:
-        return textmap.text(self.atlas) if self.atlas else "no map: no cell has a number\n"
+        text = "no map: no cell has a number\n"
+        if self.atlas is not None:
+            place = self.atlas.layout
+            large = len(place.column_values) > MOST_COLUMNS or plan.n_cells(self.study) > MOST_CELLS
+            shown = textmap.points if self.atlas.scattered else textmap.text
+            text = self._counts() if large else shown(self.atlas)
+        return f"partial: {self.missing} jobs are missing\n{text}" if self.missing else text
+
+    def _counts(self) -> str:
+        """The verdicts of a map that is too large for words, counted."""
+        counts = {pair: Counter[str]() for pair in self.study.contrasts}
+        for panel in self.atlas.panels if self.atlas else ():
+            counts[panel.contrast].update(panel.words)
+        lines = (f"{first} minus {second}: " + ", ".join(f"{n} {word}" for word, n in sorted(found.items()))
+                 for (first, second), found in counts.items())
+        head = f"{plan.n_cells(self.study)} cells, too many for a map in words (map.png shows it):"
+        return "\n".join([head, *lines, ""])
 
     def as_json(self) -> dict[str, Any]:
         """The summary as plain numbers and words."""
@@ -52,7 +72,9 @@ class Summary:
         return {
             "study": self.study.name, "cells": plan.n_cells(self.study), "seeds": self.study.n_seeds,
             "rows": self.rows, "digest": self.digest, "jobs_run": self.jobs_run, "trainings_run": self.trainings,
-            "seconds": round(self.seconds, 2), "failed": self.failures, "leak": self.leak, "contrasts": contrasts,
+            "stages": self.stages,
+            "missing_jobs": self.missing, "seconds": round(self.seconds, 2), "failed": self.failures,
+            "leak": self.leak, "contrasts": contrasts,
             "verdicts": maps.verdict_records(self.atlas) if self.atlas else [],
             "boundary": maps.boundary_records(self.atlas) if self.atlas else [],
             "files": {"table": str(folder.table), "verdicts": str(folder.verdicts), "boundary": str(folder.boundary),
@@ -61,12 +83,13 @@ class Summary:
 
 
 def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,
-           device: str) -> Summary:
-    """Write everything that follows from the whole table, and sum it up."""
+           device: str, stages: dict[str, dict[str, int]] | None = None, missing: int = 0) -> Summary:
+    """Write everything that follows from the table (of a partial one: so far), and sum it up."""
     results.write(table, folder.table)
     digest, failures = results.digest(table), results.failures(table)
-    manifest = folder.read_manifest() or provenance.start(folder, study, device, 1, 0, "unknown")
-    provenance.write(folder, {**manifest, "digest": digest, "rows": len(table), "failed": len(failures)})
+    manifest = provenance.gather(folder) or provenance.start(folder, study, device, 1, 0)
+    provenance.write(folder, {**manifest, "digest": digest, "rows": len(table), "failed": len(failures),
+                              "missing_jobs": missing})
     atlas = None
     if len(failures) < len(table):
         atlas = maps.build(study, table)
@@ -74,7 +97,20 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
         figure.save(atlas, folder.png, folder.pdf)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
-                   leak_message(table))
+                   leak_message(table), stages or {}, missing)
+
+
+def part(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,
+         stages: dict[str, dict[str, int]]) -> Summary:
+    """Sum up a part of a study, whose shards alone are written; `--collect` reads the whole."""
+    return Summary(study, folder, None, results.digest(table), len(table), jobs_run, trainings, seconds,
+                   results.failures(table), leak_message(table), stages)
+
+
+def stage_counts(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """How often each stage was computed, and found in the cache: pretrainings (one a seed and recipe), fits, ..."""
+    names = sorted({name.partition("/")[0] for name in counts})
+    return {name: {"computed": counts.get(name, 0), "cached": counts.get(f"{name}/cached", 0)} for name in names}
 
 
 def leak_message(table: pa.Table) -> str:
@@ -93,14 +129,13 @@ def trial_values(study: Study, table: pa.Table, cells: tuple[int, ...]) -> dict[
                                                                                            dict[str, Any]]]:
     """For each of these cells: the mean primary contrast over its finished pairs (None without any), and facts."""
     try:
-        arms = maps.scores(study, table)
+        arms = maps.scores(study, table, cells)
     except SimlabError:
         return {cell: (None, {}) for cell in cells}
     first, second = study.contrasts[0]
     failed = Counter(row["cell"] for row in results.failures(table))
     found: dict[int, tuple[float | None, dict[str, Any]]] = {}
-    for cell in cells:
-        pairs = (arms[first] - arms[second])[cell]
+    for cell, pairs in zip(cells, arms[first] - arms[second], strict=True):
         pairs = pairs[np.isfinite(pairs)]
         mean = float(pairs.mean()) if len(pairs) else math.nan
         found[cell] = (mean if math.isfinite(mean) else None, {"seeds": len(pairs), "failed": failed[cell]})

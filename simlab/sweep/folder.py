@@ -25,7 +25,7 @@ from typing import Any
 from simlab.errors import InvalidStudy, SimlabError
 from simlab.files import write_text
 from simlab.sweep.plan import Job
-from simlab.sweep.schema import Study, difference, dump
+from simlab.sweep.schema import Study, adopt, difference, dump
 
 
 class Folder:
@@ -43,6 +43,7 @@ class Folder:
         self.png = self.path / "map.png"
         self.pdf = self.path / "map.pdf"
         self.runlog = self.path / "run.log"
+        self.artefacts = self.path / "artefacts"
 
     def shard(self, job: Job) -> Path:
         return self.shards / f"job-{job.index:05d}.parquet"
@@ -58,15 +59,28 @@ class Folder:
             self.shards.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SimlabError(f"cannot make the folder {self.path}: {error.strerror}; give another --out.") from error
-        for left in [*self.shards.glob("*.tmp"), *self.path.glob("*.tmp")]:
-            left.unlink(missing_ok=True)  # half-written by a run that was killed
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the folder's lock; a dead driver's is taken over. Raises SimlabError when a living one holds it."""
-        with (self.path / "lock").open("a+", encoding="utf-8") as file:
+    def lock(self, part: str = "") -> Iterator[None]:
+        """Hold the folder's lock; a dead driver's is taken over. Raises SimlabError when a living one holds it.
+
+        Without `part` the folder is held alone. Holders of different parts ("2-of-8", "collect") work side by side, and
+        none of them beside one that holds the folder alone.
+        """
+        with self._held(self.path / "lock", fcntl.LOCK_SH if part else fcntl.LOCK_EX):
+            if not part:
+                for left in [*self.shards.glob("*.tmp"), *self.path.glob("*.tmp")]:
+                    left.unlink(missing_ok=True)  # half-written by a run that was killed
+                yield
+                return
+            with self._held(self.path / f"lock.{part}", fcntl.LOCK_EX):
+                yield
+
+    @contextmanager
+    def _held(self, path: Path, kind: int) -> Iterator[None]:
+        with path.open("a+", encoding="utf-8") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go when its holder dies
+                fcntl.flock(file, kind | fcntl.LOCK_NB)  # the system lets go when its holder dies
             except OSError:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
@@ -78,13 +92,23 @@ class Folder:
             file.flush()
             yield
 
-    def freeze(self, study: Study) -> None:
-        """Write the resolved study at the first run; later, refuse a study that differs, by the field."""
+    def adopt(self, study: Study) -> Study:
+        """The study with the rounds in which its cells came to be, where this folder has seen it grow."""
+        return adopt(self.read_frozen(), study) if self.frozen.exists() else study
+
+    def freeze(self, study: Study, write: bool = True) -> None:
+        """Write the resolved study at the first run; later, refuse a study that differs, by the field.
+
+        One that has more cells, the earlier ones as they were, is frozen anew.
+        """
         if self.frozen.exists():
-            changed = difference(self.read_frozen(), study)
+            before = self.read_frozen()
+            changed = difference(before, study)
             if changed:
                 raise InvalidStudy(f"{self.path} holds results of a different study ({changed}); give --out another "
                                    f"folder, or delete {self.path} to start afresh.")
+            if write and adopt(before, study).design.rounds != tuple(before.get("design", {}).get("rounds", ())):
+                write_text(self.frozen, dump(adopt(before, study)))
             return
         if self.finished():
             raise InvalidStudy(f"{self.path} holds shards but no study.toml that says what they are; give --out "
@@ -95,7 +119,7 @@ class Folder:
         """Refuse a folder that holds another study, or none, without writing anything."""
         if not self.frozen.exists():
             raise SimlabError(f"{self.path} holds no results of study {study.name}; run it first.")
-        self.freeze(study)
+        self.freeze(study, write=False)
 
     def read_frozen(self) -> dict[str, Any]:
         try:
@@ -106,11 +130,11 @@ class Folder:
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest, or an empty one where there is none that can be read."""
-        try:
-            content = json.loads(self.manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return _object(self.manifest)
+
+    def part_manifests(self) -> list[dict[str, Any]]:
+        """The manifests that runs of a part of the study (`--shard`) left beside the folder's own, by name."""
+        return [_object(path) for path in sorted(self.path.glob("manifest.*-of-*.json"))]
 
     def set_aside(self, path: Path) -> Path:
         """Move a damaged file out of the way, keeping it; returns where it lies now."""
@@ -122,6 +146,15 @@ class Folder:
         """Add a line with the time to run.log."""
         with self.runlog.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; an empty one where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def disk_full(error: OSError) -> bool:

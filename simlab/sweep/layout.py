@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from simlab.sweep.schema import Axis, Study, Value
+from simlab.sweep.schema import Axis, Study, Value, n_cells
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Layout:
 
     Axes of a single value come last in both choices, so that a slice through a map is still drawn along what moves.
 
-    Numbers ascend along both; words keep the study's order.
+    Numbers ascend along both; words keep the study's order. Points of a Sobol design do not lie in rows and columns:
+    one slice holds all of them in one row, and the values are empty.
     """
 
     columns: Axis
@@ -34,10 +35,10 @@ class Layout:
 
 def layout(study: Study) -> Layout:
     """The maps of a study."""
-    moving = [axis for axis in study.axes if len(axis.values) > 1] or list(study.axes)
-    columns = next((axis for axis in moving if axis.symbol == "n_lab"), moving[-1])
-    others = sorted((axis for axis in study.axes if axis is not columns), key=lambda axis: len(axis.values) == 1)
+    columns, others = directions(study)
     rows, further = (others[0] if others else None), others[1:]
+    if study.design.kind == "sobol":
+        return Layout(columns, rows, (), (None,), (Slice({}, (tuple(range(n_cells(study))),)),))
     index = {point: i for i, point in enumerate(itertools.product(*(axis.values for axis in study.axes)))}
     across = ascending(columns)
     down: tuple[Value | None, ...] = ascending(rows) if rows else (None,)
@@ -51,6 +52,13 @@ def layout(study: Study) -> Layout:
         at = dict(zip((axis.name for axis in further), values, strict=True))
         slices.append(Slice(at, tuple(tuple(cell(at, row, column) for column in across) for row in down)))
     return Layout(columns, rows, across, down, tuple(slices))
+
+
+def directions(study: Study) -> tuple[Axis, list[Axis]]:
+    """The axis along a map's columns, and the others in the order of their claim to its rows."""
+    moving = [axis for axis in study.axes if len(axis.values) > 1] or list(study.axes)
+    columns = next((axis for axis in moving if axis.symbol == "n_lab"), moving[-1])
+    return columns, sorted((axis for axis in study.axes if axis is not columns), key=lambda a: len(a.values) == 1)
 
 
 def ascending(axis: Axis) -> tuple[Value, ...]:

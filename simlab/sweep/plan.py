@@ -1,13 +1,13 @@
-"""The cells of a study, the jobs that compute them, and what they cost in trainings. Imports no array module.
+"""The cells of a study, the jobs that compute them, and what they cost in trainings. No array module for a grid.
 
-Cell i is a pure function of (study, i). A job is one group of cells that share every source-stage knob (so that one
-pretraining serves them all) times one fleet of seeds; which cells and seeds it holds follows from the frozen study
-alone, never from timing or from what remains, because the last bits of a batched product may depend on the batch.
+Cell i is a pure function of (study, i) (`simlab.sweep.designs`). A job is one group of cells that share every
+source-stage knob (so that one pretraining serves them all) times one fleet of seeds; which cells and seeds it holds
+follows from the frozen study alone, never from timing or from what remains, because the last bits of a batched product
+may depend on the batch.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,38 +15,38 @@ from typing import Any
 from simlab import methods
 from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy
-from simlab.sweep.schema import Study, Value
+from simlab.sweep.designs import cell
+from simlab.sweep.schema import Study, Value, n_cells
+from simlab.training.search import touches_pretraining
+
+__all__ = ["Job", "cell", "cell_spec", "check_budget", "columns", "estimate", "fleets", "jobs", "n_cells", "recipes",
+           "source_groups", "trainings"]
+
+CELLS_PER_JOB = 256  # fixed for ever: which cells a job holds follows from the frozen study alone
 
 
 @dataclass(frozen=True)
 class Job:
-    """One unit of work: these cells, for these seeds. `device` and `threads` say where it runs, not what it is."""
+    """One unit of work: these cells, for these seeds.
+
+    The other fields say where it runs, not what it is: device, threads, the stage cache's folder ("": none) and size,
+    the folder for artefacts ("": none are kept).
+    """
 
     index: int
     cells: tuple[int, ...]
     seeds: tuple[int, ...]
     device: str = "cpu"
     threads: int = 1
+    cache: str = ""
+    cache_mb: float = 2048.0
+    artefacts: str = ""
+    artefact_seeds: tuple[int, ...] | None = None  # None: of every seed
 
     @property
     def units(self) -> int:
         """Cells times seeds."""
         return len(self.cells) * len(self.seeds)
-
-
-def n_cells(study: Study) -> int:
-    return math.prod(len(axis.values) for axis in study.axes)
-
-
-def cell(study: Study, index: int) -> dict[str, Value]:
-    """The axis values of cell `index`, keyed by the axes' names as written; the last axis turns fastest."""
-    if not 0 <= index < n_cells(study):
-        raise IndexError(f"cell {index} of {n_cells(study)}")
-    point: dict[str, Value] = {}
-    for axis in reversed(study.axes):
-        index, place = divmod(index, len(axis.values))
-        point[axis.name] = axis.values[place]
-    return {axis.name: point[axis.name] for axis in study.axes}
 
 
 def cell_spec(study: Study, index: int) -> Any:
@@ -86,10 +86,21 @@ def fleets(study: Study) -> list[tuple[int, ...]]:
     return [tuple(range(start, min(start + size, study.n_seeds))) for start in range(0, study.n_seeds, size)]
 
 
-def jobs(study: Study, device: str = "cpu", threads: int = 1) -> list[Job]:
-    """Every job of the study, in order; together they hold each (cell, seed) exactly once."""
-    pairs = [(group, fleet) for group in source_groups(study) for fleet in fleets(study)]
-    return [Job(i, group, fleet, device, threads) for i, (group, fleet) in enumerate(pairs)]
+def jobs(study: Study, device: str = "cpu", threads: int = 1, cache: str = "", cache_mb: float = 2048.0) -> list[Job]:
+    """Every job of the study, in order; together they hold each (cell, seed) exactly once.
+
+    Cells that came in a later round have jobs of their own, behind the earlier ones, which stay as they were.
+    """
+    groups, ends = source_groups(study), study.design.rounds or (n_cells(study),)
+    spans = zip((0, *ends), ends, strict=False)
+    within = (tuple(c for c in group if first <= c < last) for first, last in spans for group in groups)
+    pairs = [(part, fleet) for group in within for part in _parts(group) for fleet in fleets(study)]
+    return [Job(i, part, fleet, device, threads, cache, cache_mb) for i, (part, fleet) in enumerate(pairs)]
+
+
+def _parts(group: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """A group in parts that end within reason; parts share their pretraining through the stage cache."""
+    return [group[start:start + CELLS_PER_JOB] for start in range(0, len(group), CELLS_PER_JOB)]
 
 
 def recipes(study: Study) -> list[tuple[str, ...]]:
@@ -99,8 +110,15 @@ def recipes(study: Study) -> list[tuple[str, ...]]:
 
 
 def trainings(study: Study, todo: Sequence[Job] | None = None) -> int:
-    """Pretrainings that these jobs cost (all jobs when not given): seeds of each job x distinct recipes."""
-    return sum(len(job.seeds) for job in (jobs(study) if todo is None else todo)) * len(recipes(study))
+    """Pretrainings that these jobs cost at most (all jobs when not given): seeds of each source group x recipes."""
+    wanted = jobs(study) if todo is None else todo
+    if study.design.kind == "tune":  # each arm at its own setting, in each cell
+        arms = [arm for arm in map(methods.find, study.arms) if arm.pretrained]
+        asked = sum((study.tune.trials or 0) if touches_pretraining(arm) else 1 for arm in arms)
+        tuning = asked * n_cells(study) * study.n_seeds if todo is None else 0
+        return tuning + len(arms) * sum(job.units for job in wanted)
+    of = {cell: number for number, group in enumerate(source_groups(study)) for cell in group}
+    return sum(len(seeds) for _, seeds in {(of[job.cells[0]], job.seeds) for job in wanted}) * len(recipes(study))
 
 
 def check_budget(study: Study) -> None:

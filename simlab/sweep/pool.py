@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from simlab.errors import SimlabError
+from simlab.sweep import stop
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 
 ATTEMPTS = 2  # a job whose worker was killed is tried again once
 TICK = 0.25  # seconds between looks at deadlines and memory
+STARTING = 300.0  # seconds that a worker may take to start and load a job's function, beside the job's own limit
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
                      "VECLIB_MAXIMUM_THREADS")
 
@@ -38,6 +40,7 @@ class Outcome:
     status: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""
+    counts: dict[str, int] = field(default_factory=dict)  # stages computed and found (`simlab.sweep.progress.count`)
 
 
 @dataclass
@@ -46,7 +49,9 @@ class _Worker:
     pipe: Connection
     job: Job | None = None
     attempt: int = 0
-    started: float = 0.0
+    given: float = 0.0  # when the job was handed out
+    begun: float | None = None  # when the worker said that it begins to compute
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Pool:
@@ -73,6 +78,7 @@ class Pool:
         """The outcome of each job, as it ends. Raises SimlabError when no worker can load the job's function."""
         waiting = deque((job, 1) for job in jobs)
         while waiting or any(worker.job for worker in self._workers):
+            stop.check()
             self._hand_out(waiting)
             busy = {worker.pipe: worker for worker in self._workers if worker.job}
             for pipe in wait(list(busy), timeout=TICK):
@@ -90,7 +96,7 @@ class Pool:
                     return
                 free = self._start()
             free.job, free.attempt = waiting.popleft()
-            free.started = time.monotonic()
+            free.given, free.begun = time.monotonic(), None
             with contextlib.suppress(OSError):  # a worker that is dead already is noticed when its pipe is read
                 free.pipe.send((self.function, self.study, free.job))
 
@@ -109,10 +115,19 @@ class Pool:
         if kind == "progress":
             self.on_progress(job, content)
             return None
+        if kind == "begun":
+            worker.begun = time.monotonic()
+            return None
+        if kind == "counts":
+            worker.counts = content
+            return None
         if kind == "unusable":
             raise SimlabError(f"workers cannot load {self.function}: {content}.")
         worker.job = None
-        return Outcome(job, "ok", rows=content) if kind == "rows" else Outcome(job, "failed", error=content)
+        counts, worker.counts = worker.counts, {}
+        if kind == "rows":
+            return Outcome(job, "ok", rows=content, counts=counts)
+        return Outcome(job, "failed", error=content)
 
     def _stop_excess(self) -> Iterator[Outcome]:
         """End workers that are over their time or memory; neither is tried again."""
@@ -120,7 +135,8 @@ class Pool:
         for worker in [w for w in self._workers if w.job]:
             job = worker.job
             assert job is not None
-            if now - worker.started > limits.timeout_s:
+            late = worker.given + STARTING if worker.begun is None else worker.begun
+            if now - late > limits.timeout_s:
                 self._end(worker)
                 yield Outcome(job, "timeout", error=f"stopped after limits.timeout_s = {limits.timeout_s:g}")
             elif resident_mb(worker.process.pid) > limits.memory_mb:

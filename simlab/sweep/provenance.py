@@ -8,27 +8,48 @@ import json
 import os
 import platform
 import subprocess
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import simlab
+from simlab.files import write_text
 from simlab.sweep import plan
-from simlab.sweep.folder import Folder, write_text
+from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study, resolved
 
 PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "pyarrow", "pandas", "optuna", "matplotlib")
 
 
-def start(folder: Folder, study: Study, device: str, threads: int, workers: int, started: str) -> dict[str, Any]:
-    """The manifest as a run begins, the earlier runs on this folder kept in `runs`."""
+def start(folder: Folder, study: Study, device: str, threads: int, workers: int, part: str = "") -> dict[str, Any]:
+    """The manifest as a run (of a part) begins, the earlier runs on this folder kept in `runs`."""
+    before = _read(folder, part).get("runs", [])
+    run = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "workers": workers, **environment()}
     return {
         "study": resolved(study),
         "cells": plan.n_cells(study),
         "device": device,
         "threads": threads,
         "sources": sources(study),
-        "runs": [*folder.read_manifest().get("runs", []), {"started": started, "workers": workers, **environment()}],
+        "runs": [*before, {**run, "part": part} if part else run],
     }
+
+
+def gather(folder: Folder) -> dict[str, Any]:
+    """The folder's manifest with the runs of its parts (`--shard`) among the others, in order of their start."""
+    own, parts = folder.read_manifest(), folder.part_manifests()
+    runs = [run for run in own.get("runs", []) if "part" not in run]
+    runs += [run for part in parts for run in part.get("runs", [])]
+    first = own or next(iter(parts), {})
+    return {**first, "runs": sorted(runs, key=lambda run: run.get("started", ""))} if first else {}
+
+
+def _read(folder: Folder, part: str) -> dict[str, Any]:
+    if not part:
+        return folder.read_manifest()
+    mine = (m for m in folder.part_manifests() if m.get("runs") and m["runs"][-1].get("part") == part)
+    return next(mine, {})
 
 
 def finish(manifest: dict[str, Any], **facts: Any) -> dict[str, Any]:
@@ -37,8 +58,9 @@ def finish(manifest: dict[str, Any], **facts: Any) -> dict[str, Any]:
     return {**manifest, "runs": [*earlier, {**run, **facts}]}
 
 
-def write(folder: Folder, manifest: dict[str, Any]) -> None:
-    write_text(folder.manifest, json.dumps(manifest, indent=1) + "\n")
+def write(folder: Folder, manifest: dict[str, Any], part: str = "") -> None:
+    path = folder.path / f"manifest.{part}.json" if part else folder.manifest
+    write_text(path, json.dumps(manifest, indent=1) + "\n")
 
 
 def environment() -> dict[str, Any]:
@@ -49,7 +71,7 @@ def environment() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"versions": versions, "system": f"{platform.system()} {platform.machine()}", "cpu": _cpu(),
+    return {"versions": versions, "system": f"{platform.system()} {platform.machine()}", "cpu": processor(),
             "cores": os.cpu_count(), **_commit()}
 
 
@@ -64,7 +86,9 @@ def sources(study: Study) -> str:
     return digest.hexdigest()[:16]
 
 
-def _cpu() -> str:
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The processor's name, as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -16,6 +16,8 @@ from simlab.sweep import fields
 from simlab.sweep.fields import setting
 
 Value = float | int | str
+Setting = tuple[tuple[str, Value], ...]  # hyperparameters by the names of `Train`, sorted
+Chosen = tuple[int, str, Setting]  # (cell, arm, its setting)
 
 TEXTS = ("question", "hypothesis", "prediction", "falsified_if")
 DESIGNS = ("grid", "sobol", "boundary", "tune")
@@ -25,13 +27,17 @@ COUNT = Interval(1, 100_000_000, whole=True)
 
 @dataclass(frozen=True)
 class Axis:
-    """One swept knob: its name as the study wrote it (the table's column is `p_<name>`), and its values in order."""
+    """One swept knob: its name as the study wrote it (the table's column is `p_<name>`), and its values in order.
+
+    `continuous`: any value between the two in `values` (not in a grid); else those in `values` alone.
+    """
 
     name: str
     values: tuple[Value, ...]
     scale: str  # "linear" | "log" | "choice"
     symbol: str
     stage: str  # what a change of the knob touches: "source" | "labels" | "target"
+    continuous: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,17 +67,22 @@ class Train:
     learning_rate: float = setting(0.002, POSITIVE, "peak learning rate of pretraining")
     weight_decay: float = setting(1e-4, Interval(0, math.inf), "decoupled weight decay of pretraining")
     finetune_steps: int = setting(200, COUNT, "steps of fine-tuning and of training from labels alone")
+    penalty: float | None = setting(None, Interval(0, math.inf), "ridge penalty of tuned arms, which else tune it")
     fleet: int = setting(4, Interval(1, 4096, whole=True), "seeds trained together as one batched fleet (one job)")
     n_test: int = setting(20_000, Interval(100, 10_000_000, whole=True), "records in each test cohort")
 
 
 @dataclass(frozen=True)
 class Design:
-    """How cells are chosen. Only `grid` runs today."""
+    """How cells are chosen: every combination of the axes' values, or points of a Sobol sequence between their ends.
+
+    `rounds` is no choice of the user's: how many cells the study had when it was begun, and each time it was extended.
+    """
 
     kind: str = setting("grid", Choice(DESIGNS), "how cells are chosen")
-    cells: int | None = setting(None, COUNT, "number of cells (designs other than grid)")
-    batch: int | None = setting(None, COUNT, "cells a round (designs other than grid)")
+    cells: int | None = setting(None, COUNT, "number of cells (sobol)")
+    batch: int | None = setting(None, COUNT, "trials of an arm asked for at once (tune)")
+    rounds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,7 @@ class Study:
     budget: Budget = field(default_factory=Budget)
     limits: Limits = field(default_factory=Limits)
     train: Train = field(default_factory=Train)
+    choices: tuple[Chosen, ...] = ()  # of design "tune": what tuning chose, once it has (not in the file)
     plugins: tuple[str, ...] = ()  # files executed in the driver and in each worker before anything else
 
     @property
@@ -140,7 +152,7 @@ def resolved(study: Study) -> dict[str, Any]:
         "study": {"name": study.name, **{k: getattr(study, k) for k in TEXTS}, "seed": study.seed,
                   **({"plugins": list(study.plugins)} if study.plugins else {})},
         "world": {"name": study.world, "knobs": dict(study.knobs)},
-        "axes": {axis.name: {"values": list(axis.values), "scale": axis.scale} for axis in study.axes},
+        "axes": {axis.name: _axis(axis) for axis in study.axes},
         "design": _given(study.design),
         "compare": {
             "arms": list(study.arms),
@@ -152,9 +164,16 @@ def resolved(study: Study) -> dict[str, Any]:
     }
 
 
+def _axis(axis: Axis) -> dict[str, Any]:
+    if axis.continuous:
+        return {"low": axis.values[0], "high": axis.values[1], "scale": axis.scale}
+    return {"values": list(axis.values), "scale": axis.scale}
+
+
 def _given(section: Any) -> dict[str, Any]:
     """A section's keys that have a value."""
-    return {key: value for key, value in dataclasses.asdict(section).items() if value is not None}
+    found = {key: value for key, value in dataclasses.asdict(section).items() if value is not None and value != ()}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
 def dump(study: Study) -> str:
@@ -165,15 +184,51 @@ def dump(study: Study) -> str:
 def difference(frozen: Mapping[str, Any], now: Study) -> str | None:
     """The first field in which a frozen study's tables differ from `now` ("train.steps: 100 there, 50 now"), or None.
 
-    `limits` and `budget` may change: they stop work, and never alter a number.
+    `limits` and `budget` may change: they stop work, and never alter a number. More cells are no difference where they
+    leave the earlier ones as they are (docs/sweeps.md, "Designs").
     """
-    free = ("limits.", "budget.")
+    free = ("limits.", "budget.", "design.rounds")
     old = {k: v for k, v in fields.flatten(frozen).items() if not k.startswith(free)}
     new = {k: v for k, v in fields.flatten(resolved(now)).items() if not k.startswith(free)}
     for tables in (old, new):  # plug-ins may have moved; their contents are checked where results are resumed
         if "study.plugins" in tables:
             tables["study.plugins"] = [str(item).rpartition("/")[2] for item in tables["study.plugins"]]
     for key in [*new, *old]:
-        if old.get(key) != new.get(key):
-            return f"{key}: {old.get(key, 'nothing')!r} there, {new.get(key, 'nothing')!r} now"
+        if old.get(key) != new.get(key) and not _extends(key, old.get(key), new.get(key), now):
+            return f"{key}: {old.get(key, 'nothing')!r} there, {new.get(key, 'nothing')!r} now{_hint(key, now)}"
     return None
+
+
+def _extends(key: str, old: Any, new: Any, now: Study) -> bool:
+    """Whether the change adds cells behind the earlier ones: more of a sequence, or more values of a grid's first axis
+    (the one that turns slowest)."""
+    if now.design.kind == "sobol":
+        return key == "design.cells" and isinstance(old, int) and old < new
+    first = key == f"axes.{now.axes[0].name}.values" and isinstance(old, list)
+    return first and len(old) < len(new) and new[: len(old)] == old
+
+
+def _hint(key: str, now: Study) -> str:
+    if not (key.startswith("axes.") and key.endswith(".values") and now.design.kind != "sobol"):
+        return ""
+    return f"; values may only be added at the end of the first axis, {now.axes[0].name}"
+
+
+def adopt(frozen: Mapping[str, Any], now: Study) -> Study:
+    """`now` with the rounds in which its cells came to be, those of the frozen study first: jobs depend on them."""
+    design, axes = frozen.get("design", {}), frozen.get("axes", {})
+    grid = math.prod(len(axis.get("values", ())) for axis in axes.values())
+    before = design.get("rounds") or [design.get("cells", 0) if design.get("kind") == "sobol" else grid]
+    n = n_cells(now)
+    rounds = tuple(before) if n <= before[-1] else (*before, n)
+    if len(rounds) == 1 or difference(frozen, now) is not None:
+        return now
+    return dataclasses.replace(now, design=dataclasses.replace(now.design, rounds=rounds))
+
+
+def n_cells(study: Study) -> int:
+    """Cells of a study: those of its sequence, or of its whole grid."""
+    if study.design.kind == "sobol":
+        assert study.design.cells is not None
+        return study.design.cells
+    return math.prod(len(axis.values) for axis in study.axes)

@@ -14,16 +14,19 @@ import runpy
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from simlab import methods
-from simlab.environments import knobs
-from simlab.environments.knobs import Choice, Interval, Knob
+from simlab.environments import knobs, presets
+from simlab.environments.knobs import Interval, Knob
 from simlab.environments.registry import World, find_world
 from simlab.errors import InvalidStudy, SimlabError, nearest, unknown
-from simlab.sweep import fields
+from simlab.sweep import axes, fields
+from simlab.sweep.axes import refuse_twice
 from simlab.sweep.schema import (
+    COUNT,
     TEXTS,
     Axis,
     Budget,
@@ -36,6 +39,7 @@ from simlab.sweep.schema import (
     Value,
     difference,
     dump,
+    n_cells,
     resolved,
 )
 
@@ -114,96 +118,77 @@ def build(
     run_plugins(files)
     place = _world(world)
     fixed = _fixed(world.get("knobs", {}), place.knobs)
-    design = fields.read(Design, sections["design"], "design")
-    if design.kind != "grid":
-        raise InvalidStudy(f"design.kind = '{design.kind}' is not available yet; only 'grid' runs today.")
+    tune = fields.read(Tune, sections["tune"], "tune")
+    design = _design(sections["design"], tune.trials)
+    swept = axes.read(sections["axes"], fixed, place.knobs, design.kind)
+    fixed = {**_preset(world, place, [axis.symbol for axis in swept], fixed), **fixed}
     study = Study(
         name=name,
         seed=fields.checked(head.get("seed", 0), Interval(0, 2**63 - 1, whole=True), "study.seed"),
         **{key: fields.checked(head.get(key, ""), None, f"study.{key}") for key in TEXTS},
         world=place.name,
         knobs=fixed,
-        axes=_axes(sections["axes"], fixed, place.knobs),
+        axes=swept,
         compare=_compare(sections["compare"], place),
         looks=_looks(sections["seeds"]),
         design=design,
-        tune=fields.read(Tune, sections["tune"], "tune"),
+        tune=tune,
         budget=fields.read(Budget, sections["budget"], "budget"),
         limits=fields.read(Limits, sections["limits"], "limits"),
         train=fields.read(Train, sections["train"], "train"),
         plugins=files,
     )
     _check_cells(study)
+    if design.rounds and design.rounds[-1] != n_cells(study):
+        raise InvalidStudy(f"design.rounds = {list(design.rounds)} ends with {design.rounds[-1]} cells, but the study "
+                           f"has {n_cells(study)}; leave design.rounds out.")
     return study
 
 
 def _world(raw: dict[str, Any]) -> World:
     """The world that the study names; refuses what a sweep cannot run yet."""
     fields.known_keys(raw, ("name", "preset", "cohort", "knobs"), "[world]")
-    for key in ("preset", "cohort"):
-        if key in raw:
-            raise InvalidStudy(f"world.{key} is not available in a sweep yet; give world.name and [world.knobs].")
+    if "cohort" in raw:
+        raise InvalidStudy("world.cohort is not available in a sweep yet; give world.name and [world.knobs].")
     return find_world(fields.checked(raw.get("name", "gaussian"), None, "world.name"))
+
+
+def _design(raw: dict[str, Any], trials: int | None) -> Design:
+    """The design, its numbers those of its kind. Raises InvalidStudy."""
+    rounds = fields.listed(raw["rounds"], COUNT, "design.rounds") if "rounds" in raw else ()
+    design = fields.read(Design, {k: v for k, v in raw.items() if k != "rounds"}, "design")
+    if design.kind == "boundary":
+        raise InvalidStudy("design.kind = 'boundary' is not available yet; grid, sobol and tune are.")
+    for key, kind in (("cells", "sobol"), ("batch", "tune")):
+        if getattr(design, key) is not None and design.kind != kind:
+            raise InvalidStudy(f"design.{key} is for design.kind = '{kind}', not for '{design.kind}'.")
+    if design.kind == "sobol" and design.cells is None:
+        raise InvalidStudy("design.kind = 'sobol' needs design.cells, the number of its points (more can be added "
+                           "later).")
+    if design.kind == "tune" and trials is None:
+        raise InvalidStudy("design.kind = 'tune' needs tune.trials, the trials that each arm gets in each cell.")
+    if list(rounds) != sorted(set(rounds)):
+        raise InvalidStudy(f"design.rounds = {list(rounds)}: expected increasing numbers of cells.")
+    return replace(design, rounds=rounds)
+
+
+def _preset(raw: Mapping[str, Any], world: World, axes: Sequence[str], fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """The knobs of `world.preset`, but for those that the study gives itself (a weight displaces the preset's)."""
+    if "preset" not in raw:
+        return {}
+    name = fields.checked(raw["preset"], None, "world.preset")
+    if world.name != "gaussian":
+        raise InvalidStudy(f"world.preset = '{name}': presets are of the world 'gaussian', not of '{world.name}'.")
+    own = {*axes, *(knobs.find(key, world.knobs).symbol for key in fixed)}
+    return presets.beside(presets.preset(name), own)
 
 
 def _fixed(raw: object, known: tuple[Knob, ...]) -> dict[str, Value]:
     """The fixed knobs as written, each checked against its domain."""
     given = fields.table(raw, "world.knobs")
     fixed = {key: knobs.check(knobs.find(key, known), value) for key, value in given.items()}
-    _refuse_twice({key: knobs.find(key, known).symbol for key in fixed}, "[world.knobs]")
+    refuse_twice({key: knobs.find(key, known).symbol for key in fixed}, "[world.knobs]")
     return fixed
-
-
-def _axes(raw: dict[str, Any], fixed: Mapping[str, Value], known: tuple[Knob, ...]) -> tuple[Axis, ...]:
-    if not raw:
-        raise InvalidStudy("[axes] is empty: name at least one knob to sweep, as in n_labelled = [100, 300, 1000].")
-    axes = tuple(_axis(name, value, knobs.find(name, known)) for name, value in raw.items())
-    _refuse_twice({axis.name: axis.symbol for axis in axes}, "[axes]")
-    both = {axis.symbol for axis in axes} & {knobs.find(key, known).symbol for key in fixed}
-    if both:
-        raise InvalidStudy(f"knob {sorted(both)[0]} stands in [axes] and in [world.knobs]; leave it in one of them.")
-    return axes
-
-
-def _axis(name: str, raw: object, knob: Knob) -> Axis:
-    """One axis from a list, {values = [...]} or {low, high, n, scale}."""
-    key = f"axes.{name}"
-    if isinstance(raw, Mapping):
-        fields.known_keys(raw, ("values", "low", "high", "n", "scale"), f"[{key}]")
-        scale = fields.checked(raw.get("scale", knob.scale), Choice(("linear", "log", "choice")), f"{key}.scale")
-        if "values" in raw and len(set(raw) - {"scale"}) > 1:
-            raise InvalidStudy(f"[{key}] gives values and a range; give one of them.")
-        values = raw["values"] if "values" in raw else _spread(raw, scale, key, knob)
-    else:
-        scale, values = knob.scale, raw
-    if not isinstance(values, (list, tuple)) or not values:
-        raise InvalidStudy(f"{key} = {values!r}: expected a list of values, or {{low, high, n, scale}}.")
-    typed = tuple(knobs.check(knob, value) for value in values)
-    if len(set(typed)) < len(typed):
-        raise InvalidStudy(f"{key} has the same value twice: {', '.join(map(str, typed))}.")
-    if scale == "log" and any(isinstance(v, str) or v <= 0 for v in typed):
-        scale = "linear"  # a value at or below zero has no logarithm
-    return Axis(name, typed, scale, knob.symbol, knob.stage)
-
-
-def _spread(raw: Mapping[str, Any], scale: str, key: str, knob: Knob) -> list[float | int]:
-    """n values from low to high, evenly spaced on the scale; whole-valued knobs are rounded."""
-    missing = [k for k in ("low", "high", "n") if k not in raw]
-    if missing or isinstance(knob.domain, Choice):
-        raise InvalidStudy(f"[{key}] needs values = [...]" + ("." if isinstance(knob.domain, Choice) else
-                           f", or low, high and n ({', '.join(missing)} missing)."))
-    low, high = (fields.checked(raw[k], Interval(-math.inf, math.inf), f"{key}.{k}") for k in ("low", "high"))
-    n = fields.checked(raw["n"], Interval(2, 10_000, whole=True), f"{key}.n")
-    if not low < high or (scale == "log" and low <= 0):
-        raise InvalidStudy(f"[{key}] low = {low:g}, high = {high:g}: expected low < high"
-                           f"{' and low > 0 on a log scale' if scale == 'log' else ''}.")
-    steps = [i / (n - 1) for i in range(n)]
-    if scale == "log":
-        values = [math.exp((1 - t) * math.log(low) + t * math.log(high)) for t in steps]
-    else:
-        values = [(1 - t) * low + t * high for t in steps]
-    values = [low, *values[1:-1], high]
-    return [round(v) if knob.domain.whole else float(f"{v:.10g}") for v in values]
 
 
 def _compare(raw: dict[str, Any], world: World) -> Compare:
@@ -261,18 +246,9 @@ def _looks(raw: dict[str, Any]) -> tuple[int, ...]:
     return looks
 
 
-def _refuse_twice(symbols: Mapping[str, str], where: str) -> None:
-    """Refuse two names (as written) of one symbol."""
-    seen: dict[str, str] = {}
-    for name, symbol in symbols.items():
-        if symbol in seen:
-            raise InvalidStudy(f"{where} names one knob twice: {seen[symbol]} and {name}.")
-        seen[symbol] = name
-
-
 def _check_cells(study: Study) -> None:
     """Refuse knobs that contradict each other in some cell (all cells of a small grid, the corners of a large one)."""
-    values = [axis.values for axis in study.axes]
+    values = [axis.values for axis in study.axes]  # of a continuous axis: its ends
     if math.prod(map(len, values)) > 5000:
         values = [(v[0], v[-1]) for v in values]
     names, check = [axis.name for axis in study.axes], find_world(study.world).spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from simlab.sweep import plan
 from simlab.sweep.atlas import Atlas, Panel, Row
 from simlab.sweep.layout import show
 from simlab.sweep.schema import Value
@@ -48,6 +49,41 @@ def _panel(atlas: Atlas, panel: Panel) -> str:
     counts = Counter(panel.words)
     lines += ["", "  ".join(f"{word} {counts[word]}" for word in WORDS) + f"  (of {len(panel.words)} cells)"]
     return "\n".join(lines)
+
+
+MOST_POINTS = 48  # cells of a Sobol design that are listed
+
+
+def points(atlas: Atlas) -> str:
+    """The verdicts of cells that lie at points of their own: a list for each contrast, in the cells' order."""
+    return "\n\n".join([*(_listed(atlas, panel) for panel in atlas.panels), LEGEND[0], "?: undecided."]) + "\n"
+
+
+def _listed(atlas: Atlas, panel: Panel) -> str:
+    study, (row,) = atlas.study, panel.rows
+    first, second = panel.contrast
+    names = [axis.name for axis in study.axes]
+    points = [plan.cell(study, cell) for cell in panel.slice.cells[0]]
+    wide = [max(len(name), *(len(_short(point[name])) for point in points)) + 2 for name in names]
+    lines = [f"Does {first} beat {second}?  {study.metric} in cohort '{study.compare.cohort}', {study.n_seeds} seeds, "
+             f"margin {study.compare.rope:g}", "",
+             f"{'cell':>6}" + "".join(name.rjust(w) for name, w in zip(names, wide, strict=True))
+             + f"{'difference (95 %)':>30}{'theory':>9}  verdict"]
+    for i, (found, point) in enumerate(zip(row.verdicts[:MOST_POINTS], points[:MOST_POINTS], strict=True)):
+        at = "".join(_short(point[name]).rjust(w) for name, w in zip(names, wide, strict=True))
+        said = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})" if math.isfinite(found.low) else "-"
+        known = row.predicted is not None and math.isfinite(row.predicted.cells[i])
+        theory = f"{row.predicted.cells[i]:+.4f}" if row.predicted and known else "-"
+        lines.append(f"{panel.slice.cells[0][i]:>6}{at}{said:>30}{theory:>9}  {WORDS[found.verdict]}")
+    if len(points) > MOST_POINTS:
+        lines.append(f"   ... and {len(points) - MOST_POINTS} more; all are in verdicts.csv")
+    counts = Counter(panel.words)
+    lines += ["", "  ".join(f"{word} {counts[word]}" for word in WORDS) + f"  (of {len(panel.words)} cells)"]
+    return "\n".join(lines)
+
+
+def _short(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else show(value)
 
 
 def mark_at(line: Line | None, columns: tuple[Value, ...]) -> int | None:

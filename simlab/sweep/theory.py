@@ -72,6 +72,15 @@ def line(study: Study, contrast: tuple[str, str], layout: Layout, point: dict[st
     return Line(cells, float(np.exp(where)) if log else where, "ahead-below" if signs[-1] < 0 else "ahead-above")
 
 
+def points(study: Study, contrast: tuple[str, str], specs: Sequence[Any]) -> Line | None:
+    """The prediction in cells that lie on no line, one specification each. None: no closed form."""
+    forms = keys(study, contrast)
+    if forms is None:
+        return None
+    found = [_differences(spec, study.train.width, forms, [float(spec.n_lab)]) for spec in specs]
+    return Line(np.concatenate(found), None, "")
+
+
 def _dense(columns: Sequence[Value], log: bool, whole: bool) -> tuple[Value, ...]:
     low, high = float(columns[0]), float(columns[-1])
     at = np.geomspace(low, high, DENSE) if log else np.linspace(low, high, DENSE)

@@ -56,7 +56,11 @@ def serve(pipe: Connection) -> None:
             return
         progress.attach(_throttled(lambda fraction: send("progress", fraction)))
         try:
-            send("rows", function(study, job))
+            progress.counted()
+            send("begun", None)
+            rows = function(study, job)
+            send("counts", progress.counted())
+            send("rows", rows)
         except Exception as error:
             import traceback
 

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from simlab.training import finetune, ridge
-from simlab.training.data import Bench, Fit, Views, columns, encoder_diagnostics
+from simlab.training.data import Bench, Fit, columns, encoder_diagnostics
 from simlab.training.method import Method
 from simlab.training.pretrain import ROLES, Encoders
+from simlab.training.scores import LinearScore, ProbeScore, side_by_side
 
 # 5 x 7 candidates, as many as a tuned supervised arm tries (`ridge.PENALTIES`); tau = 0 is no pretraining at all.
 TAUS = (0.0, 1.0, 2.0, 4.0, 8.0)
@@ -28,9 +29,9 @@ def frozen_probe(method: Method, bench: Bench) -> Fit:
     """
     encoders = Encoders("identity", {}) if method.encoder == "identity" else bench.encoders
     shown = encoders.represent(bench.train.views)
-    grid = ridge.PENALTIES if method.tuning == "cross-validated" else np.zeros(1)
-    line = ridge.fit(_side_by_side(shown), bench.train.y, bench.train.subjects, grid)
-    return Fit(lambda views: line(_side_by_side(encoders.represent(views))), encoder_diagnostics(bench, encoders))
+    grid = ridge.grid(method, bench.settings)
+    line = ridge.fit(side_by_side(shown), bench.train.y, bench.train.subjects, grid)
+    return Fit(ProbeScore(encoders, line.weights, line.intercept), encoder_diagnostics(bench, encoders))
 
 
 def finetuned(method: Method, bench: Bench) -> Fit:
@@ -47,16 +48,16 @@ def finetuned(method: Method, bench: Bench) -> Fit:
     assert best is not None
     weights = stretch(best.weights[None], basis, best_tau)[0]  # back to the features: the stretch is symmetric
     found = {**encoder_diagnostics(bench, bench.encoders), "diag/tau": best_tau, "diag/penalty": best.penalty}
-    return Fit(lambda views: columns(views, "all") @ weights, found)
+    return Fit(LinearScore("all", weights), found)
 
 
 def supervised(method: Method, bench: Bench) -> Fit:
     """From scratch on the labels alone, for all streams or one; tuned, or without any regularisation."""
     if bench.settings.encoder == "mlp":
         return finetune.fit(method, bench)
-    grid = ridge.PENALTIES if method.tuning == "cross-validated" else np.zeros(1)
+    grid = ridge.grid(method, bench.settings)
     line = ridge.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects, grid)
-    return Fit(lambda views: line(columns(views, method.streams)), {"diag/penalty": line.penalty})
+    return Fit(LinearScore(method.streams, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
 
 def directions(encoders: Encoders) -> Float[np.ndarray, "features rank"]:
@@ -75,7 +76,3 @@ def stretch(
 ) -> Float[np.ndarray, "records features"]:
     """(I + tau^2 P P')^(1/2) applied to each row, P orthonormal."""
     return x + (np.sqrt(1 + tau**2) - 1) * (x @ basis) @ basis.T
-
-
-def _side_by_side(views: Views) -> Float[np.ndarray, "records features"]:
-    return np.concatenate([views[role] for role in ROLES], axis=1)

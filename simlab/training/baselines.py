@@ -9,8 +9,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from simlab.errors import MissingExtra, OutOfDomain
 from simlab.training import ridge as ridge_regression
-from simlab.training.data import Bench, Fit, Views, columns
+from simlab.training.data import Bench, Fit, columns
 from simlab.training.method import Method
+from simlab.training.scores import LinearScore, ProjectionScore, TreeScore, project
 
 NO_PENALTY = np.zeros(1)
 FOLDS = 5
@@ -24,13 +25,14 @@ def lda(method: Method, bench: Bench) -> Fit:
     line = ridge_regression.fit(
         columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects, NO_PENALTY
     )
-    return Fit(lambda views: line(columns(views, method.streams)))
+    return Fit(LinearScore(method.streams, line.weights, line.intercept))
 
 
 def ridge(method: Method, bench: Bench) -> Fit:
     """Ridge regression of the label, the penalty tuned by leaving subjects out."""
-    line = ridge_regression.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects)
-    return Fit(lambda views: line(columns(views, method.streams)), {"diag/penalty": line.penalty})
+    grid = ridge_regression.grid(method, bench.settings)
+    line = ridge_regression.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects, grid)
+    return Fit(LinearScore(method.streams, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
 
 def logistic(method: Method, bench: Bench) -> Fit:
@@ -47,9 +49,8 @@ def logistic(method: Method, bench: Bench) -> Fit:
         use_legacy_attributes=False,
     )
     model.fit(x, bench.train.y)
-    return Fit(
-        lambda views: model.decision_function(columns(views, method.streams)), {"diag/penalty": float(1 / model.C_)}
-    )
+    weights = np.array(model.coef_[0], dtype=np.float64)
+    return Fit(LinearScore(method.streams, weights, float(model.intercept_[0])), {"diag/penalty": float(1 / model.C_)})
 
 
 def lightgbm(method: Method, bench: Bench) -> Fit:
@@ -91,7 +92,7 @@ def lightgbm(method: Method, bench: Bench) -> Fit:
     i, j = np.unravel_index(int(losses.argmin()), losses.shape)
     final = model(TREE_SHAPES[i], TREE_COUNTS[j]).fit(x, y)
     return Fit(
-        lambda views: final.predict_proba(columns(views, method.streams))[:, 1],
+        TreeScore(method.streams, final.booster_.model_to_string()),
         {"diag/leaves": float(TREE_SHAPES[i][0]), "diag/trees": float(TREE_COUNTS[j])},
     )
 
@@ -115,11 +116,10 @@ def cca_lda(method: Method, bench: Bench) -> Fit:
     """The first `width` canonical pairs of the unlabelled records, then a linear discriminant on both projections."""
     maps = canonical_maps(bench.pretraining["image"], bench.pretraining["clinical"], bench.settings.width)
 
-    def project(views: Views) -> Float[np.ndarray, "records pairs"]:
-        return np.concatenate([np.asarray(views[r], dtype=np.float64) @ maps[r] for r in ("image", "clinical")], axis=1)
-
-    line = ridge_regression.fit(project(bench.train.views), bench.train.y, bench.train.subjects, NO_PENALTY)
-    return Fit(lambda views: line(project(views)))
+    centres = {role: np.zeros(len(m)) for role, m in maps.items()}
+    shown = project(bench.train.views, maps, centres)
+    line = ridge_regression.fit(shown, bench.train.y, bench.train.subjects, NO_PENALTY)
+    return Fit(ProjectionScore(maps, centres, line.weights, line.intercept))
 
 
 def canonical_maps(

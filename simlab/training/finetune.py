@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from simlab.models import fleet
 from simlab.training import loop
-from simlab.training.data import Bench, Fit, Views, encoder_diagnostics
+from simlab.training.data import Bench, Fit, encoder_diagnostics
 from simlab.training.method import Method
 from simlab.training.pretrain import ROLES
+from simlab.training.scores import NetworkScore, logits
 
 FOLDS = 3
 RATE = 2e-3
@@ -38,13 +39,15 @@ def fit(method: Method, bench: Bench) -> Fit:
     steps = bench.settings.finetune_steps
     if method.tuning == "none":
         chosen, stop = 0.0, steps
+    elif bench.settings.penalty is not None:
+        chosen, stop = bench.settings.penalty, steps
     else:
         chosen, stop = _tune(bench, start, x, y, anchored, steps)
     everyone = torch.ones(1, len(y), dtype=torch.bool)
     final = _train(start, x, y, everyone, [chosen], anchored, stop, lambda step, parameters: None)
     found = encoder_diagnostics(bench, bench.encoders) if anchored else {}
     found |= {"diag/steps": float(stop), "diag/penalty": chosen}
-    return Fit(lambda views: _score(final, roles, views), found)
+    return Fit(NetworkScore(final, tuple(roles)), found)
 
 
 def _tune(
@@ -61,7 +64,7 @@ def _tune(
         if step + 1 in looks:
             with torch.no_grad():
                 losses = functional.binary_cross_entropy_with_logits(
-                    _logits(parameters, x), y.expand(len(masks), -1), reduction="none"
+                    logits(parameters, x), y.expand(len(masks), -1), reduction="none"
                 )
                 out = (losses * ~masks).sum(dim=1) / (~masks).sum(dim=1)
             errors[step + 1] = out.view(len(PENALTIES), len(inside)).mean(dim=1)
@@ -105,7 +108,7 @@ def _train(
 
     def loss(now: fleet.Parameters, batch: object, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         each = functional.binary_cross_entropy_with_logits(
-            _logits(now, inputs), y.expand(members, -1), reduction="none"
+            logits(now, inputs), y.expand(members, -1), reduction="none"
         )
         fitted = (each * share).sum(dim=1)
         departure = sum(
@@ -132,18 +135,3 @@ def _last_bias(parameters: Mapping[str, Tensor], role: str) -> str:
     return max(
         (k for k in parameters if k.startswith(f"{role}.") and k.endswith(".bias")), key=lambda k: int(k.split(".")[1])
     )
-
-
-def _logits(parameters: fleet.Parameters, x: Mapping[str, Tensor]) -> Float[Tensor, "members records"]:
-    members = parameters["head.0.weight"].shape[0]
-    shown = [
-        fleet.apply(parameters, role, v if v.shape[0] == members else v.expand(members, -1, -1))
-        for role, v in x.items()
-    ]
-    return fleet.apply(parameters, "head", torch.cat(shown, dim=2))[:, :, 0]
-
-
-def _score(parameters: fleet.Parameters, roles: Sequence[str], views: Views) -> Float[np.ndarray, "records"]:
-    x = {role: torch.as_tensor(np.asarray(views[role], dtype=np.float32))[None] for role in roles}
-    with torch.no_grad():
-        return _logits(parameters, x)[0].numpy().astype(np.float64)

@@ -25,6 +25,8 @@ class Method:
 
     `streams`: "all", or the one role that it sees ("image", "clinical": the scenario's first and second stream).
     `theory`: the key of `finite` in `simlab.limits` that predicts the arm in the Gaussian world, or None.
+    `search`: the hyperparameters that a study of design "tune" searches for the arm (`simlab.training.search`); None:
+    those that its axes imply.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Method:
     streams: str = "all"
     tuning: str = "cross-validated"
     theory: str | None = None
+    search: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for axis, allowed in (

@@ -38,6 +38,7 @@ class Settings:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     finetune_steps: int = 200
+    penalty: float | None = None  # of tuned arms, in the units of their own grid; None: they tune it themselves
     device: str = "cpu"
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from simlab.training.method import Method
+from simlab.training.pretrain import Settings
+
 # In units of records x the features' mean variance; 0: none. Every tuned linear arm tries 35 candidates.
 PENALTIES = np.concatenate(([0.0], np.logspace(-3, 2, 34)))
 
@@ -31,6 +34,13 @@ class Linear:
 
     def __call__(self, x: Float[np.ndarray, "records features"]) -> Float[np.ndarray, "records"]:
         return x @ self.weights + self.intercept
+
+
+def grid(method: Method, settings: Settings) -> Float[np.ndarray, "grid"]:
+    """The penalties that an arm tries: none for one that is not tuned, the one that is set, or all of `PENALTIES`."""
+    if method.tuning == "none":
+        return np.zeros(1)
+    return PENALTIES if settings.penalty is None else np.array([settings.penalty])
 
 
 def fit(

@@ -6,16 +6,15 @@ If JEPA is ahead of labels alone but not of these, the gain is that of more data
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 
 from simlab.training import ridge
-from simlab.training.data import Bench, Fit, Views, columns
+from simlab.training.data import Bench, Fit, columns
 from simlab.training.method import Method
+from simlab.training.scores import JointScore, LinearScore, ProjectionScore, project
 
 CONFIDENT = 0.5  # share of the unlabelled records that self-training labels itself
 ROUNDS = 2
@@ -33,11 +32,9 @@ def pca_ridge(method: Method, bench: Bench) -> Fit:
         role: np.linalg.eigh(np.cov(x, rowvar=False))[1][:, ::-1][:, : bench.settings.width]
         for role, x in records.items()
     }
-
-    def project(views: Views) -> Float[np.ndarray, "records components"]:
-        return np.concatenate([(views[role] - centres[role]) @ axes[role] for role in ("image", "clinical")], axis=1)
-
-    return _tuned(project, bench)
+    shown, grid = project(bench.train.views, axes, centres), ridge.grid(method, bench.settings)
+    line = ridge.fit(shown, bench.train.y, bench.train.subjects, grid)
+    return Fit(ProjectionScore(axes, centres, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
 
 def factor_ridge(method: Method, bench: Bench) -> Fit:
@@ -51,7 +48,12 @@ def factor_ridge(method: Method, bench: Bench) -> Fit:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the likelihood is flat where factors are too many
         model.fit((x - centre) / scale)
-    return _tuned(lambda views: model.transform((columns(views, "all") - centre) / scale), bench)
+    # Its `transform`, E[factors | x], as one matrix; the standardised features' mean is 0.
+    weighed = model.components_ / model.noise_variance_
+    shape = weighed.T @ np.linalg.inv(np.eye(len(weighed)) + weighed @ model.components_.T)
+    shown = JointScore(centre, scale, shape, np.zeros(len(weighed)), 0.0).project(bench.train.views)
+    line = ridge.fit(shown, bench.train.y, bench.train.subjects, ridge.grid(method, bench.settings))
+    return Fit(JointScore(centre, scale, shape, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
 
 def unlabelled_lda(method: Method, bench: Bench) -> Fit:
@@ -62,7 +64,7 @@ def unlabelled_lda(method: Method, bench: Bench) -> Fit:
     x, y = columns(bench.train.views, method.streams), bench.train.y
     everything = columns(bench.pretraining, method.streams)
     weights = np.linalg.lstsq(np.cov(everything, rowvar=False), x[y == 1].mean(axis=0) - x[y == 0].mean(axis=0))[0]
-    return Fit(lambda views: columns(views, method.streams) @ weights)
+    return Fit(LinearScore(method.streams, weights))
 
 
 def self_training(method: Method, bench: Bench) -> Fit:
@@ -73,7 +75,7 @@ def self_training(method: Method, bench: Bench) -> Fit:
     """
     x, y = columns(bench.train.views, method.streams), bench.train.y
     extra = columns(bench.pretraining, method.streams)[:ROWS]
-    line = ridge.fit(x, y, bench.train.subjects)
+    line = ridge.fit(x, y, bench.train.subjects, ridge.grid(method, bench.settings))
     penalty = np.array([line.penalty])
     positives, negatives = (max(1, round(CONFIDENT * share * len(extra))) for share in (y.mean(), 1 - y.mean()))
     for _ in range(ROUNDS):
@@ -81,9 +83,5 @@ def self_training(method: Method, bench: Bench) -> Fit:
         chosen = np.concatenate([order[:negatives], order[-positives:]])
         labels = np.concatenate([y, np.zeros(negatives), np.ones(positives)])
         line = ridge.fit(np.concatenate([x, extra[chosen]]), labels, np.arange(len(labels)), penalty)
-    return Fit(lambda views: line(columns(views, method.streams)), {"diag/penalty": line.penalty})
+    return Fit(LinearScore(method.streams, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
-
-def _tuned(project: Callable[[Views], Float[np.ndarray, "records components"]], bench: Bench) -> Fit:
-    line = ridge.fit(project(bench.train.views), bench.train.y, bench.train.subjects)
-    return Fit(lambda views: line(project(views)), {"diag/penalty": line.penalty})

@@ -5,6 +5,7 @@ Each call leaves a line in the file named by SWEEP_FAKE_LOG, so that tests can c
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -12,9 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simlab.sweep import plan, progress
+from simlab.sweep.cache import Cache
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
+from simlab.sweep.trial import Trial
 
 
 def _log(text: str) -> None:
@@ -62,6 +67,23 @@ def good(study: Study, job: Job) -> list[dict[str, Any]]:
     return rows(study, job)
 
 
+if "SWEEP_FAKE_START" in os.environ:  # a worker that is slow to start
+    time.sleep(float(os.environ["SWEEP_FAKE_START"]))
+
+
+def hammer(folder: str, worker: int) -> int:
+    """Ask for and fill the same few cache entries again and again; how many of 60 were right, 0 if any was damaged."""
+    cache, good = Cache(folder, limit_mb=0.5), 0
+    for i in range(60):
+        key = f"{i % 7:064x}"
+        with cache.claim(key):
+            found = cache.get(key)
+            if found is None:
+                cache.put(key, {"x": np.full(4000, i % 7)})
+        good += found is None or bool((found["x"] == i % 7).all())
+    return good * (cache.damaged == 0)
+
+
 def slow(study: Study, job: Job) -> list[dict[str, Any]]:
     _log(f"job {job.index} pid {os.getpid()}")
     if job.index >= 2:
@@ -85,15 +107,25 @@ def dies_always(study: Study, job: Job) -> list[dict[str, Any]]:
 def hangs(study: Study, job: Job) -> list[dict[str, Any]]:
     if job.index == 1:
         _log("hung")
-        time.sleep(60)
+        time.sleep(600)
     return good(study, job)
+
+
+def one_arm_hangs_another_dies(study: Study, job: Job) -> list[dict[str, Any]]:
+    """In job 1: one arm never ends, one kills its worker each time, the third is well."""
+    _log(f"job {job.index} {' '.join(study.arms)}")
+    if job.index == 1 and "lda" in study.arms:
+        time.sleep(600)
+    if job.index == 1 and "supervised" in study.arms:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rows(study, job)
 
 
 def hoards(study: Study, job: Job) -> list[dict[str, Any]]:
     if job.index == 1:
         _log("hoarded")
         hoard = bytearray(os.urandom(1 << 20) * 400)
-        time.sleep(60)
+        time.sleep(600)
         del hoard
     return good(study, job)
 
@@ -119,3 +151,34 @@ def leaks(study: Study, job: Job) -> list[dict[str, Any]]:
 
 def alien(study: Study, job: Job) -> list[dict[str, Any]]:
     return [row(999, 0, "lda", 0.5)]
+
+
+def kills_its_carrier_once(study: Study, job: Job) -> list[dict[str, Any]]:
+    """Kills the process that started this one (a Dask worker) in the middle of a job, once."""
+    if job.index == 1 and _mark("carrier"):
+        _log("carrier killed")
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)  # this worker's pipe ends now, and with it this process
+    return good(study, job)
+
+
+def diverges_raises_and_hangs(study: Study, job: Job) -> list[dict[str, Any]]:
+    """Job 0 diverges in one arm, job 1 raises, job 2 never ends, the last is well."""
+    if job.index == 0:
+        bad = {"value": None, "se": None, "limit": None, "n": 0, "status": "diverged", "cohort": "", "task": "",
+               "metric": "", "error": "Diverged: vicreg diverged at step 3: the loss is [nan]; lower it."}
+        kept = [r for r in good(study, job) if r["method"] != "vicreg-frozen"]
+        return kept + [row(c, s, "vicreg-frozen", None) | bad for c in job.cells for s in job.seeds]
+    if job.index == 1:
+        raise RuntimeError("no fit")
+    return hangs(study, Job(1, job.cells, job.seeds)) if job.index == 2 else good(study, job)
+
+
+def tries(study: Study, trial: Trial) -> list[dict[str, Any]]:
+    """A tuning trial whose score peaks at learning_rate = .01, penalty = 1 and width = 8."""
+    _log(f"trial {trial.cells[0]} {trial.arm} {trial.number} threads {os.environ['OMP_NUM_THREADS']}")
+    best = {"learning_rate": 0.01, "penalty": 1.0, "width": 8}
+    away = sum(math.log10(float(v) / best[k]) ** 2 for k, v in trial.setting if k in best)
+    bad = trial.number == 1  # one trial of each arm fails in one seed, and so has no score
+    return [{"seed": s, "score": None if bad and s else 0.8 - 0.05 * away - 0.001 * s,
+             "error": "ValueError: no fit" if bad and s else ""} for s in trial.seeds]

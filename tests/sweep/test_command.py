@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,12 +36,18 @@ def test_light_commands_import_no_array_module_and_answer_at_once(
             "assert not heavy, heavy")
     best = 9.0
     for _ in range(3):
-        start = time.monotonic()
+        start = _children()
         subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
-        best = min(best, time.monotonic() - start)
+        best = min(best, _children() - start)
         if best < 0.5:
             break
     assert best < 0.5
+
+
+def _children() -> float:
+    """Processor seconds of child processes so far: what a command takes, however busy the machine is."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_a_first_run_says_what_a_newcomer_needs(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +62,7 @@ def test_a_first_run_says_what_a_newcomer_needs(toml: Path, capsys: pytest.Captu
     assert "nothing was left to compute" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_digest_prints_one_hash_and_computes_nothing(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep(str(toml), "--out", "a", "--digest") == 2
     assert not Path("a").exists()
@@ -84,6 +91,7 @@ def test_a_dry_run_writes_nothing(toml: Path, capsys: pytest.CaptureFixture[str]
     assert set(Path.cwd().rglob("*")) == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_list_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     Path("studies").mkdir()
     Path("studies/small.toml").write_text(TOML, encoding="utf-8")
@@ -100,6 +108,7 @@ def test_list_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     assert line.split() == ["small", "6", "8", "48", "0", "8"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_failed_method_is_a_row_and_exit_status_1(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep(str(toml), "--json", function="one_arm_fails") == 1
     out, err = capsys.readouterr()
@@ -113,6 +122,7 @@ def test_a_failed_method_is_a_row_and_exit_status_1(toml: Path, capsys: pytest.C
     assert "failed: cell 0, seed 0, lda: failed, ValueError: no fit" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_leak_is_exit_status_1(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep(str(toml), function="leaks") == 1
     assert "error: leak guard: lda in cohort test" in capsys.readouterr().err

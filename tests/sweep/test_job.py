@@ -119,7 +119,7 @@ def test_the_leak_guard_is_silent_here_and_tripped_by_a_planted_leak(monkeypatch
 job_run_arm = job_module.run_arm
 
 
-@pytest.mark.parametrize("error", [KeyError("lost"), Diverged("loss is nan"), ValueError("first line\nsecond")])
+@pytest.mark.parametrize("error", [KeyError("lost"), Diverged("nan"), MemoryError("9 GB"), ValueError("one\ntwo")])
 def test_an_arm_that_fails_is_one_row_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def run(arm: Method, bench: Bench) -> Fit:
         if arm.name == "lda":

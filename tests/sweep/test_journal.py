@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from simlab.sweep import study
 from simlab.sweep.journal import Journal, break_lock, repair
 from simlab.sweep.study import Study
 
@@ -32,6 +33,7 @@ def test_cells_are_trials_that_optuna_reads(small: Study, tmp_path: Path) -> Non
 
 
 def test_opening_again_repeats_nothing(small: Study, tmp_path: Path) -> None:
+    """lab_practice 1.3: a restart repeats points (8 unique of 24 with Random in three runs)."""
     path = tmp_path / "journal.log"
     Journal(small, path).add(0, 0.01)
     again = Journal(small, path)
@@ -43,6 +45,7 @@ def test_opening_again_repeats_nothing(small: Study, tmp_path: Path) -> None:
 
 
 def test_a_torn_last_line_is_cut_off_and_kept(small: Study, tmp_path: Path) -> None:
+    """lab_practice 1.3: a torn last line and one append, and Optuna can never open the study again."""
     path = tmp_path / "journal.log"
     Journal(small, path).add(0, 0.01)
     whole = path.read_bytes()
@@ -69,6 +72,7 @@ def test_damage_in_the_middle_is_set_aside(small: Study, tmp_path: Path) -> None
 def test_a_lock_left_by_a_killed_run_costs_no_wait(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """lab_practice 1.3: killed while holding the journal's lock, the next opening hangs for 30.7 s."""
     monkeypatch.chdir(tmp_path)  # a relative path, as by default
     path = Path("journal.log")
     Journal(small, path).add(0, 0.01)
@@ -84,10 +88,52 @@ def test_a_lock_left_by_a_killed_run_costs_no_wait(
     lock.unlink()
 
 
-def test_zombie_trials_are_told(small: Study, tmp_path: Path) -> None:
+def test_zombie_trials_are_told_and_their_cells_wait_in_the_queue(small: Study, tmp_path: Path) -> None:
+    """lab_practice 1.3: a trial that was RUNNING when its process was killed is RUNNING for ever."""
+    path = tmp_path / "journal.log"
+    Journal(small, path).add(0, 0.01)
+    theirs = _load(path)
+    for params in ({"w_c": 0.8, "n_labelled": 400}, {"w_c": 0.2, "n_labelled": 100}, {"w_c": 0.5, "n_labelled": 100}):
+        theirs.enqueue_trial(params)  # a cell still to do, one that is done, and a point that is no cell
+        trial = theirs.ask()
+        trial.suggest_float("w_c", 0.2, 0.8)
+        trial.suggest_int("n_labelled", 100, 400, log=True)
+    theirs.ask()  # not even a point
+    journal = Journal(small, path)
+    assert "4 trials that nobody works on" in journal.messages[0] and "1 cells wait" in journal.messages[0]
+    states = [t.state for t in _load(path).trials]
+    assert states == [TrialState.COMPLETE, *[TrialState.FAIL] * 4, TrialState.WAITING]
+    again = Journal(small, path)  # nothing is told or queued twice
+    assert again.messages == [] and len(_load(path).trials) == 6
+    assert again.add_all({4: (0.5, {}), 5: (0.02, {"seeds": 8})}) == 2
+    assert not Journal(small, path).add(5, 0.02)
+    waited, last = _load(path).trials[5:]
+    assert (waited.state, waited.value, waited.params) == (TrialState.COMPLETE, 0.02, {"w_c": 0.8, "n_labelled": 400})
+    assert waited.user_attrs == {"cell": 5, "seeds": 8} and last.user_attrs["cell"] == 4
+
+
+def test_a_queued_cell_whose_parameters_somebody_gave_another_kind_gets_a_trial_of_its_own(
+    small: Study, tmp_path: Path
+) -> None:
     path = tmp_path / "journal.log"
     Journal(small, path)
-    _load(path).ask()
-    assert _load(path).trials[0].state == TrialState.RUNNING
-    Journal(small, path)
-    assert _load(path).trials[0].state == TrialState.FAIL
+    theirs = _load(path)
+    theirs.enqueue_trial({"w_c": 0.8, "n_labelled": 400})
+    trial = theirs.ask()
+    assert (trial.suggest_float("w_c", 0.2, 0.8), trial.suggest_int("n_labelled", 100, 400)) == (0.8, 400)
+    assert Journal(small, path).add(5, 0.02)  # Optuna refuses a logarithmic n_labelled beside theirs
+    assert [t.state for t in _load(path).trials] == [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+    assert not Journal(small, path).add(5, 0.02)
+
+
+def test_a_study_that_grew_goes_on_in_its_journal(toml: Path, tmp_path: Path) -> None:
+    path = tmp_path / "journal.log"
+    for n, words in ((2, "'linear', 'identity'"), (3, "'linear', 'identity', 'mlp'")):
+        raw = toml.read_text(encoding="utf-8").replace("w_c = [0.2, 0.8]", f"map = [{words}]\nw_c = [0.2, 0.8]")
+        (tmp_path / "grown.toml").write_text(raw, encoding="utf-8")
+        grown = study.load(str(tmp_path / "grown.toml"))
+        journal = Journal(grown, path)
+        journal.add_all({cell: (0.01 * cell, {}) for cell in range(6 * n)})
+    trials = _load(path).trials
+    assert [t.user_attrs["cell"] for t in trials] == list(range(18)) and journal.messages == []
+    assert trials[-1].params["map"] == "mlp"

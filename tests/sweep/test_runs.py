@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import HERE, calls
+from conftest import HERE, PATIENCE, alive, calls, wait_for
 
 from simlab.errors import InvalidStudy, SimlabError
 from simlab.sweep import driver, plan, pool, results, study
@@ -21,37 +19,9 @@ from simlab.sweep.finish import Summary
 from simlab.sweep.folder import Folder
 
 Run = Callable[..., Summary]
-PATIENCE = 20.0  # seconds that anything here may take at most
 
 
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The figure has tests of its own; here it would take most of the time."""
-
-    def blank(_: object, png: Path, pdf: Path) -> None:
-        png.write_bytes(b"")
-        pdf.write_bytes(b"")
-
-    monkeypatch.setattr("simlab.sweep.figure.save", blank)
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"waited too long for {what}"
-        time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie that nobody has reaped does not)."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.kill(pid, 0)
-            return not Path("/proc/self/stat").exists()
-        return False
-    return status.rsplit(")", 1)[1].split()[0] != "Z"
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_a_run_again_does_nothing_again(run: Run, fakes: Path, tmp_path: Path) -> None:
@@ -69,10 +39,9 @@ def test_a_run_again_does_nothing_again(run: Run, fakes: Path, tmp_path: Path) -
 
 
 def test_digest_is_equal_for_any_workers_and_order(
-    run: Run, small: study.Study, monkeypatch: pytest.MonkeyPatch
+    run: Run, small: study.Study, monkeypatch: pytest.MonkeyPatch, calm: str
 ) -> None:
-    one = run(out="one").digest
-    assert run(out="two", workers=2).digest == one
+    assert run(out="two", workers=2).digest == calm
     ordered = plan.jobs
 
     class Backwards(pool.Pool):
@@ -80,7 +49,7 @@ def test_digest_is_equal_for_any_workers_and_order(
             return super().run(list(reversed(jobs)))
 
     monkeypatch.setattr(driver, "Pool", Backwards)
-    assert run(out="three").digest == one
+    assert run(out="three").digest == calm
     assert ordered(small) == plan.jobs(small)
 
 
@@ -98,25 +67,41 @@ def test_missing_and_torn_shards_alone_are_computed_again(run: Run, fakes: Path,
     assert not list(shards.glob("*.tmp"))
 
 
-def test_a_killed_worker_is_replaced_and_its_job_tried_once_more(run: Run, fakes: Path) -> None:
+def test_a_killed_worker_is_replaced_and_its_job_tried_once_more(run: Run, fakes: Path, calm: str) -> None:
     found = run("dies_once", workers=2)
     assert found.failures == []
     assert sorted(calls(fakes)) == [f"job {i} threads 1" for i in range(4)]
-    assert found.digest == run(out="calm").digest
+    assert found.digest == calm
 
 
 def test_a_job_that_always_kills_its_worker_becomes_rows(run: Run, fakes: Path) -> None:
     found = run("dies_always", workers=2)
-    assert calls(fakes).count("died") == 2
+    assert calls(fakes).count("died") == 2 + 3 * 2  # the whole job, then each arm alone; each tried twice
     assert {f["status"] for f in found.failures} == {"killed"}
     assert "SIGKILL" in found.failures[0]["error"]
     assert len(found.failures) == 6 * 2 * 3  # cells x seeds of the job x arms
     assert found.atlas is not None and found.atlas.panels[0].rows[0].verdicts[0].reason.startswith("fewer than 8 seeds")
 
 
+def test_one_arm_that_hangs_or_dies_takes_no_other_with_it(
+    run: Run, toml: Path, fakes: Path, tmp_path: Path, small: study.Study
+) -> None:
+    asked = study.load(str(toml), ["limits.timeout_s=1"])
+    found = run("one_arm_hangs_another_dies", which=asked, workers=2)
+    assert {(f["method"], f["status"], f["error"]) for f in found.failures} == {
+        ("lda", "timeout", "stopped after limits.timeout_s = 1"),
+        ("supervised", "killed", "the worker died twice (signal SIGKILL)")}
+    assert len(found.failures) == 6 * 2 * 2  # cells x seeds of the job x arms
+    run(out="well")
+    one, two = (results.read(small, tmp_path / out / "results.parquet").to_pylist() for out in ("out", "well"))
+    assert [r for r in one if r["status"] == "ok"] == [
+        r for r in two if r["method"] == "vicreg-frozen" or r["seed"] not in (2, 3)]
+    assert calls(fakes).count("job 1 vicreg-frozen") == 1
+
+
 def test_a_stuck_and_a_hoarding_job_are_stopped(run: Run, toml: Path) -> None:
-    stuck = run("hangs", which=study.load(str(toml), ["limits.timeout_s=2"]), out="stuck", workers=2)
-    assert {(f["status"], f["error"]) for f in stuck.failures} == {("timeout", "stopped after limits.timeout_s = 2")}
+    stuck = run("hangs", which=study.load(str(toml), ["limits.timeout_s=1"]), out="stuck", workers=2)
+    assert {(f["status"], f["error"]) for f in stuck.failures} == {("timeout", "stopped after limits.timeout_s = 1")}
     if not Path("/proc/self/statm").exists():
         pytest.skip("memory is watched where /proc is")
     hoard = run("hoards", which=study.load(str(toml), ["limits.memory_mb=300"]), out="hoard", workers=2)
@@ -132,6 +117,16 @@ def test_a_job_that_raises_becomes_rows_and_is_retried_on_request(
     before = len(calls(fakes))
     assert run("good", retry_failed=True).failures == []
     assert calls(fakes)[before:] == ["job 1 threads 1"]
+
+
+def test_what_diverges_raises_or_never_ends_are_rows_and_the_rest_goes_on(run: Run, toml: Path) -> None:
+    found = run("diverges_raises_and_hangs", which=study.load(str(toml), ["limits.timeout_s=2"]), workers=2)
+    reasons = {(f["status"], f["error"].partition(":")[0]) for f in found.failures}
+    assert reasons == {("diverged", "Diverged"), ("failed", "RuntimeError"),
+                       ("timeout", "stopped after limits.timeout_s = 2")}
+    units = 6 * 2  # cells x seeds of each job
+    assert len(found.failures) == units * (1 + 3 + 3)
+    assert found.rows == units * ((1 + 2 * 2) + 3 + 3 + 3 * 2)  # a failed arm one row, a measured one its two metrics
 
 
 def test_an_unloadable_job_is_one_error(run: Run) -> None:
@@ -184,8 +179,9 @@ def test_a_leak_is_said_loudly(run: Run) -> None:
 
 
 def _start(toml: Path, out: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, str(HERE / "launch.py"), "slow", str(toml), "--out", str(out),
-                             "--workers", "2"], env=environment, stderr=subprocess.PIPE)
+    words = ["slow", str(toml), "--out", str(out), "--workers", "2"]
+    with out.with_suffix(".err").open("wb") as errors:
+        return subprocess.Popen([sys.executable, str(HERE / "launch.py"), *words], env=environment, stderr=errors)
 
 
 def _worker_pids(log: Path) -> set[int]:
@@ -194,16 +190,16 @@ def _worker_pids(log: Path) -> set[int]:
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=["killed", "ctrl-c", "terminated"])
 def test_when_the_driver_ends_its_workers_end_and_finished_jobs_stay(
-    toml: Path, tmp_path: Path, fakes: Path, environment: dict[str, str], run: Run, end: signal.Signals
+    toml: Path, tmp_path: Path, fakes: Path, environment: dict[str, str], run: Run, end: signal.Signals, calm: str
 ) -> None:
     driving = _start(toml, tmp_path / "out", environment)
     try:
-        wait_for(lambda: len(calls(fakes)) == 4, "the last two jobs to begin")
+        wait_for(lambda: len(calls(fakes)) == 4 or driving.poll() is not None, "the last two jobs to begin")
         driving.send_signal(end)
         code = driving.wait(timeout=PATIENCE)
     finally:
         driving.kill()
-    message = driving.stderr.read().decode() if driving.stderr else ""
+    message = (tmp_path / "out.err").read_text(encoding="utf-8")
     assert code == (-signal.SIGKILL if end == signal.SIGKILL else 130), message
     if end != signal.SIGKILL:
         assert "interrupted: 2 of 4 jobs are finished and kept in" in message
@@ -211,7 +207,38 @@ def test_when_the_driver_ends_its_workers_end_and_finished_jobs_stay(
     assert Folder(tmp_path / "out").finished() == {0, 1}
     resumed = run()
     assert calls(fakes)[4:] == ["job 2 threads 1", "job 3 threads 1"]
-    assert resumed.digest == run(out="calm").digest
+    assert resumed.digest == calm
+
+
+def test_a_request_to_stop_is_not_lost_where_python_swallows_it(
+    toml: Path, tmp_path: Path, fakes: Path, environment: dict[str, str]
+) -> None:
+    """Ctrl-C that arrives inside a finaliser is printed and forgotten by Python; the run ends all the same."""
+    code = ("import signal, sys\n"
+            "from simlab.errors import command\n"
+            "from simlab.sweep.__main__ import main\n"
+            "from simlab.sweep.pool import Pool\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "class Finalised:\n"
+            "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
+            "hear = Pool._hear\n"
+            "def heard(self, worker, waiting):\n"
+            "    Finalised()\n"
+            "    return hear(self, worker, waiting)\n"
+            "Pool._hear = heard\n"
+            f"words = [{str(toml)!r}, '--out', {str(tmp_path / 'out')!r}, '--workers', '1']\n"
+            "sys.exit(command(lambda argv: main(argv, function='sweep_fakes:slow'), words))\n")
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True,
+                          timeout=PATIENCE, check=False)
+    assert done.returncode == 130 and "interrupted: " in done.stderr
+
+
+def test_a_workers_start_is_not_its_jobs_time(
+    run: Run, toml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a loaded machine a worker takes seconds to start; the limit is on the job that it then computes."""
+    monkeypatch.setenv("SWEEP_FAKE_START", "1.5")
+    assert run("good", which=study.load(str(toml), ["limits.timeout_s=1"])).failures == []
 
 
 def test_the_manifest_says_how_the_table_came_about(run: Run, tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""What stages came to, as named arrays for the stage cache and back with the same bits: no code, no pickle.
+
+A score that is none of `simlab.training.scores` (a plug-in's own callable) cannot be packed, and is fitted again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simlab.models.present import Presentation
+from simlab.training import scores
+from simlab.training.data import Fit
+from simlab.training.loop import Diverged
+from simlab.training.pretrain import Encoders
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What remains of a seed's unlabelled records for all its other cohorts: how they are presented, whose they are."""
+
+    presentation: Presentation
+    subjects: np.ndarray
+    channels: Mapping[str, tuple[str, ...]]
+
+
+def pack_source(source: Source) -> Arrays:
+    """A seed's presentation, with the subjects and channels of its unlabelled records."""
+    shown = source.presentation
+    told = {"roles": {k: list(v) for k, v in shown.roles.items()}, "visits": dict(shown.visits),
+            "channels": {k: list(v) for k, v in source.channels.items()}}
+    scaling = {f"{part}/{name}": pair[i] for name, pair in shown.scaling.items()
+               for i, part in enumerate(("centre", "scale"))}
+    return {"told": np.array(json.dumps(told)), "subjects": source.subjects, **scaling}
+
+
+def unpack_source(arrays: Mapping[str, np.ndarray]) -> Source:
+    told = json.loads(str(arrays["told"]))
+    scaling = {name: (arrays[f"centre/{name}"], arrays[f"scale/{name}"]) for name in told["visits"]}
+    shown = Presentation({k: tuple(v) for k, v in told["roles"].items()}, scaling, told["visits"])
+    return Source(shown, arrays["subjects"], {k: tuple(v) for k, v in told["channels"].items()})
+
+
+def pack_fleet(made: Sequence[Encoders | Diverged]) -> Arrays:
+    """A fleet's encoders in the order of its members; one that diverged as its error's text."""
+    packed: Arrays = {}
+    for member, found in enumerate(made):
+        part = {"diverged": np.array(str(found))} if isinstance(found, Diverged) else scores.pack_encoders(found)
+        packed |= {f"{member}/{name}": array for name, array in part.items()}
+    return packed
+
+
+def unpack_fleet(arrays: Mapping[str, np.ndarray]) -> list[Encoders | Diverged]:
+    parts: dict[int, Arrays] = {}
+    for name, array in arrays.items():
+        member, _, rest = name.partition("/")
+        parts.setdefault(int(member), {})[rest] = array
+    return [Diverged(str(part["diverged"])) if "diverged" in part else scores.unpack_encoders(part)
+            for _, part in sorted(parts.items())]
+
+
+def pack_fit(fit: Fit) -> Arrays | None:
+    """A fitted arm, or None where its score is no plain data."""
+    packed = scores.pack(fit.score)
+    if packed is None:
+        return None
+    told = {name: float(value).hex() for name, value in fit.diagnostics.items()}
+    return {**packed, "diagnostics": np.array(json.dumps(told))}
+
+
+def unpack_fit(arrays: Mapping[str, np.ndarray]) -> Fit:
+    told = json.loads(str(arrays["diagnostics"]))
+    return Fit(scores.unpack(arrays), {name: float.fromhex(value) for name, value in told.items()})
+
+
+def pack_rows(rows: Sequence[Mapping[str, Any]]) -> Arrays:
+    """Rows of a table: words, numbers and None."""
+    kept = [{k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows]
+    return {"rows": np.array(json.dumps(kept))}  # a float is written with all the digits that make it
+
+
+def unpack_rows(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    return json.loads(str(arrays["rows"]))
+
+
+def plain(fit: Fit) -> Fit:
+    """The fit as it comes out of an entry; itself where it cannot be packed."""
+    packed = pack_fit(fit)
+    return fit if packed is None else unpack_fit(packed)

@@ -1,0 +1,108 @@
+"""The figure of a design whose cells lie at points of their own: one panel a contrast, a mark a cell.
+
+One axis: the paired difference with its interval against it. Two or more: the plane of two of them (any further ones
+vary from point to point), the mean difference as colour on the map's diverging scale; the mark's shape is the verdict.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from simlab.sweep import plan, style
+from simlab.sweep.atlas import Atlas, Panel
+from simlab.sweep.layout import directions
+from simlab.sweep.schema import Axis
+
+MARKS = {"helps": "^", "hurts": "v", "equivalent": "s", "undecided": "o"}
+
+
+def draw(atlas: Atlas) -> Figure:
+    """The figure: panels in rows of up to three, one colour scale, one legend."""
+    across = min(3, len(atlas.panels)) if len(atlas.panels) != 4 else 2
+    down = math.ceil(len(atlas.panels) / across)
+    figure = Figure(figsize=(style.WIDTH, 1.2 + 2.3 * down), layout="constrained")
+    figure.suptitle(style.headline(atlas.study), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    means = [abs(v.mean) for p in atlas.panels for v in p.rows[0].verdicts if math.isfinite(v.mean)]
+    bound = max([*means, atlas.study.compare.rope, 1e-6])
+    norm = Normalize(-bound, bound)
+    x, others = directions(atlas.study)
+    others = [axis for axis in others if len(axis.values) > 1]
+    for i, axes in enumerate(grid.flat):
+        if i >= len(atlas.panels):
+            axes.set_visible(False)
+            continue
+        panel, (first, second) = atlas.panels[i], atlas.panels[i].contrast
+        axes.set_title(f"{first}\nminus {second}", loc="left", linespacing=1.25)
+        _panel(axes, atlas, panel, x, others[0] if others else None, norm)
+        if i + across >= len(atlas.panels):
+            axes.set_xlabel(style.label(x))
+        if i % across == 0:
+            axes.set_ylabel(style.label(others[0]) if others else f"difference in {style.metric(atlas.study)}")
+    if others:
+        bar = figure.colorbar(ScalarMappable(norm, style.COLOURS), ax=grid, location="right", shrink=0.9, aspect=25,
+                              pad=0.015)
+        bar.set_label(f"difference in {style.metric(atlas.study)}, mean of {atlas.study.n_seeds} seeds")
+        bar.outline.set_linewidth(0.5)
+    figure.legend(handles=_legend(atlas), loc="outside lower center", ncols=4, frameon=False, columnspacing=1.6)
+    return figure
+
+
+def _panel(axes: Axes, atlas: Atlas, panel: Panel, x: Axis, y: Axis | None, norm: Normalize) -> None:
+    at = _places(atlas, panel, x)
+    verdicts = panel.rows[0].verdicts
+    means = np.array([v.mean for v in verdicts])
+    if y is None:
+        axes.axhspan(-atlas.study.compare.rope, atlas.study.compare.rope, color="#eeeeee", zorder=0)
+        axes.axhline(0, color="#888888", linewidth=0.6)
+        ends = np.array([[v.low, v.high] for v in verdicts])
+        known = np.isfinite(ends).all(axis=1)
+        axes.vlines(at[known], ends[known, 0], ends[known, 1], color="#444444", linewidth=0.8)
+    else:
+        _scale(axes, y, "y")
+    height = means if y is None else _places(atlas, panel, y)
+    _scale(axes, x, "x")
+    for word, mark in MARKS.items():
+        mine = np.array([v.verdict == word for v in verdicts]) & np.isfinite(means)
+        axes.scatter(at[mine], height[mine], c=means[mine], marker=mark, s=30, cmap=style.COLOURS, norm=norm,
+                     edgecolors="#333333", linewidths=0.6, zorder=3)
+    failed = ~np.isfinite(means)
+    if failed.any():
+        bottom = np.full(failed.sum(), 0.0) if y is None else height[failed]
+        axes.scatter(at[failed], bottom, marker="x", s=22, color="#333333", linewidths=0.8, zorder=3)
+
+
+def _places(atlas: Atlas, panel: Panel, axis: Axis) -> Float[np.ndarray, " cells"]:
+    """Where each cell lies along an axis: at its value, or evenly spaced for words."""
+    values = [plan.cell(atlas.study, cell)[axis.name] for cell in panel.slice.cells[0]]
+    words = isinstance(axis.values[0], str)
+    return np.array([axis.values.index(v) if words else v for v in values], dtype=float)
+
+
+def _scale(axes: Axes, axis: Axis, which: str) -> None:
+    if isinstance(axis.values[0], str):
+        getattr(axes, f"set_{which}ticks")(range(len(axis.values)), axis.values)
+        getattr(axes, f"set_{which}lim")(-0.5, len(axis.values) - 0.5)
+        return
+    if axis.scale == "log":
+        getattr(axes, f"set_{which}scale")("log")
+        ticks = getattr(axes, f"{which}axis")
+        ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ticks.set_major_formatter("{x:g}")
+        ticks.set_minor_formatter(NullFormatter())
+
+
+def _legend(atlas: Atlas) -> list[Line2D]:
+    rope = f" at a margin of {atlas.study.compare.rope:g}"
+    return [Line2D([], [], linestyle="none", marker=mark, markersize=5, markerfacecolor="#bbbbbb",
+                   markeredgecolor="#333333", label=word + (rope if word == "undecided" else ""))
+            for word, mark in MARKS.items()]

@@ -1,0 +1,247 @@
+"""The stages of one job: source data, pretraining, adaptation, evaluation, limits, each as often as its knobs change.
+
+Within a job, stages are kept in memory; what the source data are presented with, pretrained encoders, fitted arms, what
+they measure and the limits also lie in the stage cache (`simlab.sweep.cache`), where other jobs, runs and studies find
+them. A stage is computed when something asks for it: a job whose fits are all known neither samples unlabelled records
+nor trains. Keys are in `simlab.sweep.keys`. What is used is always what the packed arrays hold, cache or not, so that
+memory layouts, on which the last bits of a product may depend, are those of an entry read back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from simlab import cohort_checks, rng
+from simlab.cohort import Cohort
+from simlab.environments.registry import find_world
+from simlab.environments.scenario import sample_cohort
+from simlab.models import present
+from simlab.sweep import keys, packing, progress
+from simlab.sweep.cache import Cache
+from simlab.sweep.packing import Source
+from simlab.sweep.plan import Job
+from simlab.sweep.schema import Study
+from simlab.training import pretrain
+from simlab.training.data import Bench, Fit, Labelled, Views
+from simlab.training.loop import Diverged
+from simlab.training.method import Method
+from simlab.training.pretrain import ROLES, Encoders, Settings
+from simlab.training.run import FAILURES
+
+KEPT = 512  # fits (measures, limits) of one job in memory: more than the labels' settings x arms of any common map
+
+Fleet = dict[int, "Encoders | Diverged"]
+
+
+class Stages:
+    """The stages of one job. `spec` is any of its cells' worlds: they are equal in everything that pretraining sees."""
+
+    def __init__(self, study: Study, job: Job, settings: Settings, spec: Any) -> None:
+        self.study, self.job, self.settings, self.spec = study, job, settings, spec
+        self.cache = Cache(job.cache, job.cache_mb) if job.cache else None
+        self.keys = keys.Keys(study, job, settings)
+        self._sources: dict[int, Source] = {}
+        self._unlabelled: dict[int, tuple[Cohort, Views]] = {}
+        self._encoders: dict[tuple[str, ...], Fleet | Exception] = {}
+        self._labelled: tuple[Any, tuple[Views, Cohort]] | None = None
+        self._fits: _Recent[Fit] = _Recent()
+        self._rows: _Recent[list[dict[str, Any]]] = _Recent()
+        self._limits: _Recent[float | None] = _Recent()
+
+    def source(self, seed: int) -> Source:
+        """How the records of one seed are presented: from the cache, or with the unlabelled records themselves."""
+        if seed not in self._sources:
+            key = self.keys.source(self.spec, seed)
+            known = self.cache.get(key) if self.cache is not None else None
+            if known is None:
+                self.unlabelled(seed)
+            else:
+                progress.count("source-data/cached")
+                self._sources[seed] = packing.unpack_source(known)
+        return self._sources[seed]
+
+    def unlabelled(self, seed: int) -> tuple[Cohort, Views]:
+        """The unlabelled records of one seed, and what arms are shown of them."""
+        if seed not in self._unlabelled:
+            progress.count("source-data")
+            spec, study = self.spec, self.study
+            cohort = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world)
+            inputs = cohort.inputs(None)
+            presentation = present.fit(inputs, as_is=True)
+            channels = {name: stream.channels for name, stream in cohort.streams.items()}
+            source = Source(presentation, np.unique(cohort.subject), channels)
+            if self.cache is not None and seed not in self._sources:
+                self.cache.put(self.keys.source(spec, seed), packing.pack_source(source))
+            self._sources[seed] = source
+            self._unlabelled[seed] = cohort, presentation(inputs)
+        return self._unlabelled[seed]
+
+    def sample(self, spec: Any, stage: str, n: int, seed: int, domain: str = "source") -> tuple[Views, Cohort]:
+        """A cohort of a later stage, and what arms are shown of it."""
+        cohort = sample_cohort(spec, stage, n, self.study.seed, seed, domain, world=self.study.world)
+        return self.source(seed).presentation(cohort.inputs(self.study.compare.task)), cohort
+
+    def guard(self, spec: Any, seed: int, shown: Mapping[str, Cohort]) -> None:
+        """Refuse cohorts that share a subject, or whose streams have other channels (as `simlab.cohort.Scenario`)."""
+        source = self.source(seed)
+        cohorts = {"train": self._labels(spec, seed)[1], **shown}
+        cohort_checks.check_subjects({"pretrain": source.subjects, **{k: c.subject for k, c in cohorts.items()}})
+        for where, cohort in cohorts.items():
+            for name, stream in cohort.streams.items():
+                known = source.channels.get(name, stream.channels)
+                cohort_checks.require(known == stream.channels,
+                                      f"stream '{name}': other channels in '{where}' than in 'pretrain'")
+
+    def encoders(self, arm: Method, seed: int) -> Encoders:
+        """The encoders of the arm's recipe. Raises what their training raised."""
+        if arm.recipe not in self._encoders:
+            try:
+                self._encoders[arm.recipe] = self._recipe(arm)
+            except FAILURES as error:
+                self._encoders[arm.recipe] = error
+        fleet = self._encoders[arm.recipe]
+        found = fleet if isinstance(fleet, Exception) else fleet[seed]
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)
+        return found
+
+    def _recipe(self, arm: Method) -> Fleet:
+        """Encoders for every seed of the job: from the cache, or trained as one fleet; untrained ones are cheap.
+
+        A member that diverged alone is its error.
+        """
+        seeds = self.job.seeds
+        pairs = [(rng.integer(self.study.seed, s, "initialisation"), rng.integer(self.study.seed, s, "order"))
+                 for s in seeds]
+        if not arm.pretrained:
+            inputs = {role: self.unlabelled(seeds[0])[1][role].shape[1] for role in ROLES}
+            made = pretrain.random_encoders(inputs, self.settings, [initial for initial, _ in pairs])
+            return dict(zip(seeds, made, strict=True))
+
+        def train() -> list[Encoders | Diverged]:
+            progress.count("pretraining", len(seeds))
+            views = {role: np.stack([self.unlabelled(s)[1][role] for s in seeds]) for role in ROLES}
+            return pretrain.pretrain(views, arm, self.settings, pairs)
+
+        key = self.keys.pretraining(self.spec, arm)
+        return dict(zip(seeds, self._fleet(key, train), strict=True))
+
+    def _fleet(self, key: str, train: Callable[[], list[Encoders | Diverged]]) -> list[Encoders | Diverged]:
+        if self.cache is None:
+            return packing.unpack_fleet(packing.pack_fleet(train()))
+        with self.cache.claim(key):
+            known = self.cache.get(key)
+            if known is not None:
+                progress.count("pretraining/cached", len(self.job.seeds))
+                return packing.unpack_fleet(known)
+            packed = packing.pack_fleet(train())
+            self.cache.put(key, packed)
+        return packing.unpack_fleet(packed)
+
+    def _labels(self, spec: Any, seed: int) -> tuple[Views, Cohort]:
+        key = (seed, self.keys.before_target(spec))
+        if self._labelled is None or self._labelled[0] != key:  # the last ones asked for are kept
+            self._labelled = key, self.sample(spec, "training-data", spec.n_lab, seed)
+        return self._labelled[1]
+
+    def labelled(self, spec: Any, seed: int) -> Labelled:
+        """The labelled records of one seed. Raises OutOfDomain for too few."""
+        views, cohort = self._labels(spec, seed)
+        return Labelled(views, cohort.labels[self.study.compare.task], cohort.subject)
+
+    def fit(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> tuple[str, Fit]:
+        """The fitted arm and its key: from memory, the cache, or `train`. Raises what adaptation raised."""
+        key = self.keys.adaptation(spec, arm, seed)
+        if key in self._fits:
+            return key, self._fits[key]
+        if self.cache is None:
+            fit = packing.plain(self._adapt(arm, spec, seed, train))
+        else:
+            with self.cache.claim(key):
+                fit = self._kept(self.cache, key, lambda: self._adapt(arm, spec, seed, train))
+        self._fits[key] = fit
+        return key, fit
+
+    @staticmethod
+    def _kept(cache: Cache, key: str, adapt: Callable[[], Fit]) -> Fit:
+        known = cache.get(key)
+        if known is not None:
+            progress.count("adaptation/cached")
+            return packing.unpack_fit(known)
+        fit = adapt()
+        packed = packing.pack_fit(fit)
+        if packed is None:
+            return fit
+        cache.put(key, packed)
+        return packing.unpack_fit(packed)
+
+    def _adapt(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> Fit:
+        encoders = self.encoders(arm, seed)
+        draws = rng.integer(self.study.seed, seed, "adaptation")
+        bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings, draws)
+        progress.count("adaptation")
+        return train(arm, bench)
+
+
+    def measured(self, key: str, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """The rows of one fitted arm in one cohort: from memory, the cache, or `measure`."""
+        if key not in self._rows:
+            known = self.cache.get(key) if self.cache is not None else None
+            progress.count("evaluation" if known is None else "evaluation/cached")
+            packed = packing.pack_rows(measure()) if known is None else known
+            if self.cache is not None and known is None:
+                self.cache.put(key, packed)
+            self._rows[key] = packing.unpack_rows(packed)
+        return [dict(row) for row in self._rows[key]]
+
+    def limit(self, spec: Any, domain: str, view: str) -> float | None:
+        """The Bayes limit of what an arm may see, in one domain, for all seeds (None where the world does not know)."""
+        spec = replace(spec, n_lab=2, map_seed=0)
+        key = self.keys.limit(spec, domain, view)
+        if key not in self._limits:
+            known = self.cache.get(key) if self.cache is not None else None
+            progress.count("limit" if known is None else "limit/cached")
+            if known is None:
+                value = find_world(self.study.world).limit(spec, domain, view)
+                known = {"limit": np.array([] if value is None else [value], dtype=np.float64)}
+                if self.cache is not None:
+                    self.cache.put(key, known)
+            self._limits[key] = float(known["limit"][0]) if len(known["limit"]) else None
+        return self._limits[key]
+
+
+Item = TypeVar("Item")
+
+
+class _Recent(OrderedDict[str, Item]):
+    """The entries used last; those used longest ago are dropped."""
+
+    def __getitem__(self, key: str) -> Item:
+        self.move_to_end(key)
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: str, value: Item) -> None:
+        super().__setitem__(key, value)
+        if len(self) > KEPT:
+            self.popitem(last=False)
+
+
+class _Lazy(Mapping[str, np.ndarray]):
+    """The unlabelled records of a seed by role, sampled when an arm first looks at them."""
+
+    def __init__(self, stages: Stages, seed: int) -> None:
+        self._stages, self._seed = stages, seed
+
+    def __getitem__(self, role: str) -> np.ndarray:
+        return self._stages.unlabelled(self._seed)[1][role]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stages.unlabelled(self._seed)[1])
+
+    def __len__(self) -> int:
+        return len(self._stages.unlabelled(self._seed)[1])
