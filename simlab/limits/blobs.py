@@ -118,7 +118,8 @@ def _area(spec: BlobSpec, rule: str, domain: str, view: str, records: int) -> tu
     score = evidence(spec, rule, view, shown)
     if not score.any():
         return 0.5, 0.0
-    area = weighted_auc(score, expit(evidence(spec, domain, view, shown) + logit(spec.at(domain)[2])))
+    true = score if rule == domain else evidence(spec, domain, view, shown)
+    area = weighted_auc(score, expit(true + logit(spec.at(domain)[2])))
     return area.value, area.se
 
 

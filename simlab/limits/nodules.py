@@ -86,7 +86,8 @@ def decode(
     """
     # The misfit of the true coordinates, or a little more: texture and noise, half a HU of a stored scan, or rounding.
     enough = spec.side**3 * (1.3 if not spec.clean else 0.3 if dtype == np.float32 else 1e-12)
-    rough, fine = (_Problem(volume, spec, domain, dtype, floor, p) for floor, p in ((ROUGH, PRIOR), (1.0, prior)))
+    rough = _Problem(volume.astype(np.float32), spec, domain, np.float32, ROUGH, PRIOR, tolerance=1e-3)
+    fine = _Problem(volume, spec, domain, dtype, 1.0, prior, tolerance=1e-10)
     tried: list[tuple[float, Float[np.ndarray, " p"]]] = []
     for start in sorted(_starts(volume, spec), key=rough.cost)[:_TRIES]:
         z = fine.descend(rough.descend(start))
@@ -106,6 +107,7 @@ class _Problem:
     dtype: type
     floor: float
     prior: float
+    tolerance: float  # share of the cost below which a step's gain ends the descent
 
     def whitened(self, x: Float[np.ndarray, "... s s s"]) -> Float[np.ndarray, "... _"]:
         """Residuals or slopes in units of their standard deviation, frequency by frequency."""
@@ -128,7 +130,7 @@ class _Problem:
             down = slopes @ self.whitened(self.volume - here) - z / self.prior
             then, new, damping = self._damped(z, now, normal, down, damping)
             moved, gained, z, now = np.abs(new - z).max(), now - then, new, then
-            if gained <= 1e-10 * now + 1e-14 or moved < 1e-9:
+            if gained <= self.tolerance * now + 1e-14 or moved < 1e-9:
                 break
         return z
 
