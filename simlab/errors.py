@@ -41,6 +41,10 @@ class InvalidData(SimlabError):
     """Real data that an adapter cannot read: a missing table or column, and where it was looked for."""
 
 
+class NotConverged(SimlabError):
+    """An iteration that found no fixed point (`simlab.signatures`, decoders); says what to change."""
+
+
 class LeakDetected(SimlabError):
     """A score knows more about the test labels than the inputs allow (`simlab.evaluation.leak`)."""
 

@@ -79,9 +79,13 @@ def summarise(stream: Stream, visits: int | None = None) -> Float[np.ndarray, "r
 
     Features: the channels' last values, then means, minima, maxima, and shares of visits observed (never NaN). With a
     single visit: the values, then whether they are observed. `visits`: what the shares are of (default: the stream's
-    own visits); a stream of one visit is summarised as one over time where more than one is asked for.
+    own visits); a stream of one visit is summarised as one over time where more than one is asked for. Raises
+    InvalidCohort for images and volumes: they have no summary of a channel.
     """
     seen = stream.observed
+    if stream.values.size != seen.size:
+        raise InvalidCohort(f"channel '{stream.channels[0]}' has {stream.values[:1, :1].size} numbers a visit, and "
+                            "this method reads one a channel: take an encoder of images, or a layout of vectors.")
     visits = seen.shape[1] if visits is None else visits
     values = np.where(seen, stream.floats().reshape(*seen.shape).astype(np.float64), 0.0)
     count = seen.sum(axis=1)

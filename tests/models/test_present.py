@@ -102,3 +102,10 @@ def test_only_a_world_keeps_its_coordinates(rng: np.random.Generator) -> None:
     inputs = cohort(rng).inputs("t")
     raw = present.fit(inputs, as_is=True)(inputs)["clinical"]
     np.testing.assert_array_equal(raw, inputs.streams["static"].values[:, 0])
+
+
+def test_volumes_have_no_summary_and_are_refused_in_one_line():
+    volume = Stream(np.zeros((3, 2, 4, 4), np.float32), np.ones((3, 2, 1), bool), ("attenuation",), ("HU",),
+                    np.tile([0.0, 1.0], (3, 1)))
+    with pytest.raises(InvalidCohort, match="'attenuation' has 16 numbers a visit"):
+        present.summarise(volume)
