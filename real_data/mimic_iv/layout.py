@@ -74,9 +74,10 @@ class Layout:
         """Run queries over a table in a stream. Raises InvalidData when its file cannot be read to the end."""
         return self._whole(table, lambda: [frame.collect(engine="streaming") for frame in frames])
 
-    def sink(self, table: str, frame: pl.LazyFrame, path: Path) -> None:
-        """Write a query over a table to parquet, in a stream. Raises InvalidData like `collect`."""
-        self._whole(table, lambda: frame.sink_parquet(path, compression="lz4", maintain_order=False))
+    def sink(self, table: str, frame: pl.LazyFrame, files: pl.PartitionBy, row_group_size: int) -> None:
+        """Write a query over a table to parquet files, in a stream. Raises InvalidData like `collect`."""
+        how = {"compression": "uncompressed", "row_group_size": row_group_size, "maintain_order": False, "mkdir": True}
+        self._whole(table, lambda: frame.sink_parquet(files, **how))
 
     def _whole(self, table: str, work: Callable[[], T]) -> T:
         try:
