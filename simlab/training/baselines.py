@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 
-from simlab.errors import MissingExtra, OutOfDomain
+from simlab.errors import InvalidCohort, MissingExtra, OutOfDomain
 from simlab.training import ridge as ridge_regression
 from simlab.training.data import Bench, Fit, Views, columns
 from simlab.training.method import Method
@@ -37,7 +37,7 @@ def logistic(method: Method, bench: Bench) -> Fit:
     """L2-penalised logistic regression (scikit-learn), penalty tuned by five-fold cross-validation by subject."""
     from sklearn.linear_model import LogisticRegressionCV
 
-    x = columns(bench.train.views, method.streams)
+    x = _shown(method, bench.train.views)
     model = LogisticRegressionCV(
         Cs=np.logspace(-4, 2, CANDIDATES),
         cv=folds(bench),
@@ -48,7 +48,9 @@ def logistic(method: Method, bench: Bench) -> Fit:
     )
     model.fit(x, bench.train.y)
     return Fit(
-        lambda views: model.decision_function(columns(views, method.streams)), {"diag/penalty": float(1 / model.C_)}
+        lambda views: model.decision_function(_shown(method, views)),
+        {"diag/penalty": float(1 / model.C_)},
+        scale="logit",
     )
 
 
@@ -61,7 +63,7 @@ def lightgbm(method: Method, bench: Bench) -> Fit:
         from lightgbm import LGBMClassifier
     except ImportError as error:
         raise MissingExtra("method lightgbm needs the package lightgbm: pip install 'simlab[real]'.") from error
-    x, y = columns(bench.train.views, method.streams), bench.train.y
+    x, y = _shown(method, bench.train.views), bench.train.y
     splits = folds(bench)
 
     def model(shape: tuple[int, int], trees: int) -> LGBMClassifier:
@@ -91,9 +93,18 @@ def lightgbm(method: Method, bench: Bench) -> Fit:
     i, j = np.unravel_index(int(losses.argmin()), losses.shape)
     final = model(TREE_SHAPES[i], TREE_COUNTS[j]).fit(x, y)
     return Fit(
-        lambda views: final.predict_proba(columns(views, method.streams))[:, 1],
+        lambda views: final.predict_proba(_shown(method, views))[:, 1],
         {"diag/leaves": float(TREE_SHAPES[i][0]), "diag/trees": float(TREE_COUNTS[j])},
     )
+
+
+def _shown(method: Method, views: Views) -> Float[np.ndarray, "records features"]:
+    """What the arm reads: its streams' features, or what was measured. Raises InvalidCohort where that is not shown."""
+    if method.reads != "mask":
+        return columns(views, method.streams)
+    if "mask" not in views:
+        raise InvalidCohort(f"method {method.name} reads what was measured; a prepared cohort alone shows it.")
+    return np.asarray(views["mask"], dtype=np.float64)
 
 
 def folds(bench: Bench) -> list[tuple[Int[np.ndarray, "inside"], Int[np.ndarray, "outside"]]]:

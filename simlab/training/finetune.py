@@ -44,7 +44,7 @@ def fit(method: Method, bench: Bench) -> Fit:
     final = _train(start, x, y, everyone, [chosen], anchored, stop, lambda step, parameters: None)
     found = encoder_diagnostics(bench, bench.encoders) if anchored else {}
     found |= {"diag/steps": float(stop), "diag/penalty": chosen}
-    return Fit(lambda views: _score(final, roles, views), found)
+    return Fit(lambda views: _score(final, roles, views), found, scale="logit")
 
 
 def _tune(

@@ -62,7 +62,7 @@ def unlabelled_lda(method: Method, bench: Bench) -> Fit:
     x, y = columns(bench.train.views, method.streams), bench.train.y
     everything = columns(bench.pretraining, method.streams)
     weights = np.linalg.lstsq(np.cov(everything, rowvar=False), x[y == 1].mean(axis=0) - x[y == 0].mean(axis=0))[0]
-    return Fit(lambda views: columns(views, method.streams) @ weights)
+    return Fit(lambda views: columns(views, method.streams) @ weights, scale="none")
 
 
 def self_training(method: Method, bench: Bench) -> Fit:
@@ -81,7 +81,8 @@ def self_training(method: Method, bench: Bench) -> Fit:
         chosen = np.concatenate([order[:negatives], order[-positives:]])
         labels = np.concatenate([y, np.zeros(negatives), np.ones(positives)])
         line = ridge.fit(np.concatenate([x, extra[chosen]]), labels, np.arange(len(labels)), penalty)
-    return Fit(lambda views: line(columns(views, method.streams)), {"diag/penalty": line.penalty})
+    # Its own labels are as certain as the true ones: what it gives is no risk.
+    return Fit(lambda views: line(columns(views, method.streams)), {"diag/penalty": line.penalty}, scale="none")
 
 
 def _tuned(project: Callable[[Views], Float[np.ndarray, "records components"]], bench: Bench) -> Fit:

@@ -67,7 +67,7 @@ def test_a_run_prints_and_keeps_its_table(file: Path, tmp_path: Path, capsys: py
     for word in ("vicreg-frozen", "logistic", "AUROC", "AUPRC", "Nadeau-Bengio", "rankme/image", "60 subjects"):
         assert word in text
     saved = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert [line["arm"] for line in saved["table"]] == ["vicreg-frozen", "logistic"]
+    assert [line["arm"] for line in saved["table"]] == ["vicreg-frozen", "logistic", "mask-only"]
     assert saved["table"][1]["detectable"] > 0
 
 
