@@ -63,8 +63,10 @@ class Layout:
         wanted = [c for c in wanted_columns(table) if c in self.headers[table]]
         frame = pl.scan_csv(
             self.paths[table],
-            infer_schema=False,
-            new_columns=self.headers[table],
+            # Named by our own reading of the header, so that nothing of the file is read before a query runs.
+            has_header=False,
+            skip_rows=1,
+            schema=dict.fromkeys(self.headers[table], pl.String),
             encoding="utf8-lossy",
             truncate_ragged_lines=True,
         )

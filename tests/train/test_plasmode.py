@@ -120,7 +120,8 @@ def test_the_command_says_the_limit_and_scores_by_the_known_risk(
     assert main(argv) == 0
     text = capsys.readouterr().out
     assert f"Best possible AUC {Plasmode(0, 1, 0.8).limit:.3f}" in text and "AUC, known risk" in text
-    table = {line["arm"]: line["metrics"] for line in json.loads((tmp_path / "run" / "result.json").read_text())["table"]}
+    saved = json.loads((tmp_path / "run" / "result.json").read_text())
+    table = {line["arm"]: line["metrics"] for line in saved["table"]}
     # The first view's private part: a linear score of both views finds it, the second view alone cannot.
     assert table["ridge"]["known-risk"]["value"] > 0.75 > 0.6 > table["clinical-only"]["known-risk"]["value"]
     assert "mask-only" in table
