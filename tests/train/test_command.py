@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from simlab.cohort import Cohort, Stream, Task, save
+from simlab.cohort import Cohort, Stream, Task, load, save
 from simlab.train import experiment
 from simlab.train.__main__ import main
 
@@ -265,3 +266,17 @@ def test_a_healthy_and_a_collapsed_run_say_so(method: str, word: str, capsys: py
         assert last["sd-max-image"] > 0.5 and health["numbers"]["lidar"] > 2
     else:
         assert last["sd-max-image"] < 0.02
+
+
+def test_without_a_task_the_first_is_taken_and_named(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = load(file)
+    tasks = {**cohort.tasks, "late": Task("late", "binary", cutoff=3.0), "los": Task("los", "regression")}
+    labels = {**cohort.labels, "late": 1 - cohort.labels["death"], "los": np.ones(len(cohort))}
+    save(replace(cohort, tasks=tasks, labels=labels), tmp_path / "two.cohort")
+    argv = ["lda", "--data", str(tmp_path / "two.cohort"), "--compare", "", "--splits", "2", "--set", "steps=1"]
+    assert main([*argv, "--out", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr()
+    assert "task death, the cohort's first; --task chooses among late too" in told.err
+    assert told.out.startswith("task death: ")
