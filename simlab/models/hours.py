@@ -24,7 +24,7 @@ KINDS = ("hours", "mask")
 class Reading:
     """What is read (of KINDS), and by name the centre and scale that training records gave.
 
-    `visits`: of the records where it was fitted; a longer or shorter cohort is refused.
+    `visits`: of the records whose hours it was fitted on; hours of a longer or shorter cohort are refused.
     """
 
     kinds: tuple[str, ...]
@@ -37,7 +37,7 @@ class Reading:
         Raises InvalidCohort for another number of visits or a stream that is no table of numbers.
         """
         made: dict[str, Float[np.ndarray, "records ..."]] = {}
-        if self.kinds and visits_of(inputs) != self.visits:
+        if "hours" in self.kinds and visits_of(inputs) != self.visits:
             raise InvalidCohort(f"{visits_of(inputs)} visits, but training records had {self.visits}.")
         if "hours" in self.kinds:
             parts = [self._hours(name, stream) for name, stream in inputs.streams.items()]
@@ -71,7 +71,7 @@ def fit(inputs: Inputs, kinds: Collection[str]) -> Reading:
         shown = measured(inputs)
         spread = shown.std(axis=0)
         scaling["mask"] = (shown.mean(axis=0), np.where(spread > 1e-6, spread, 1.0))
-    return Reading(wanted, scaling, visits_of(inputs) if wanted else 0)
+    return Reading(wanted, scaling, visits_of(inputs) if "hours" in wanted else 0)
 
 
 def visits_of(inputs: Inputs) -> int:

@@ -37,7 +37,7 @@ def parser() -> Parser:
     p.add_argument("--labels", type=int, default=0, help="at most so many training labels (default: all)")
     p.add_argument("--plasmode", action="append", default=[], metavar="w_c=VALUE",
                    help="on a cohort: real covariates, labels planted by a known liability; also h2, prevalence, w_u, "
-                   "pairs (docs/data.md)")  # fmt: skip
+                   "pairs (docs/methods.md)")  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="of the whole run (default: %(default)s)")
     p.add_argument(
         "--set",

@@ -61,6 +61,15 @@ def test_another_number_of_visits_is_refused(inputs: Inputs) -> None:
         reading(of({"labs": short, "static": inputs.streams["static"]}))
 
 
+def test_a_mask_is_there_where_streams_have_different_visits_and_hours_are_not(inputs: Inputs) -> None:
+    time = np.tile([1.0, 2.0], (30, 1))
+    scan = Stream(np.zeros((30, 2, 1), np.float32), np.ones((30, 2, 1), bool), ("ct",), ("1",), time)
+    both = of({**inputs.streams, "ct": scan})
+    assert hours.fit(both, ["mask"])(both)["mask"].shape == (30, 4 + 1 + 2)
+    with pytest.raises(InvalidCohort, match="2, 5 visits"):
+        hours.fit(both, ["hours"])
+
+
 def test_volumes_are_refused(inputs: Inputs) -> None:
     ct = Stream(np.zeros((30, 1, 1, 4, 4), np.float32), np.ones((30, 1, 1), bool), ("ct",), ("HU",))
     with pytest.raises(InvalidCohort, match="volumes"):

@@ -112,6 +112,8 @@ def test_running_again_computes_nothing_and_more_splits_only_the_new(
         (["lda", "--data", "DATA", "--splits", "1"], ["--splits", "at least 2"]),
         (["lda", "--data", "DATA", "--test-share", "2"], ["--test-share"]),
         (["lda", "--data", "gaussian", "--set", "h2=1"], ["h2", "[0, 1)"]),
+        (["lda", "--data", "gaussian", "--plasmode", "w_c=1"], ["--plasmode", "--set"]),
+        (["lda", "--data", "DATA", "--plasmode", "w_c=2"], ["w_c = 2", "[0, 1]"]),
         (["lda", "--data", "DATA", "--plugin", "no.py"], ["no.py", "does not exist"]),
         (["lda"], ["--data"]),
         (["lda", "--data", "gaussian", "--device", "cuda"], ["cuda", "--device cpu"]),
