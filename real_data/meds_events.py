@@ -72,6 +72,14 @@ def files(folder: Path) -> list[Path]:
     return found
 
 
+# What the columns that MEDS asks for may hold.
+TYPES = {
+    "subject_id": (pl.DataType.is_integer, "integers"),
+    "time": (lambda kind: kind in (pl.Date, pl.Null) or kind == pl.Datetime, "times"),
+    "code": (lambda kind: kind in (pl.String, pl.Categorical, pl.Enum), "words"),
+}
+
+
 def read(paths: list[Path]) -> pl.LazyFrame:
     """All events: subject_id, time, code, value; rows alike in these count once. Raises InvalidData naming the file."""
     frames = []
@@ -83,6 +91,9 @@ def read(paths: list[Path]) -> pl.LazyFrame:
         missing = [c for c in ("subject_id", "time", "code") if c not in names]
         if missing:
             raise InvalidData(f"{path}: no column '{missing[0]}' (it has {', '.join(list(names)[:8])})")
+        for column, (good, wanted) in TYPES.items():
+            if not good(names[column]):
+                raise InvalidData(f"{path}: column '{column}' holds {names[column]}; {wanted} are expected")
         number = next((pl.col(c) for c in VALUES if c in names), pl.lit(None))
         value = number.cast(pl.Float64, strict=False)
         time = pl.col("time").cast(pl.Datetime("us"))

@@ -14,6 +14,7 @@ from simlab.training.method import Method
 __all__ = ["METHODS", "Method", "add", "find"]
 
 _BASELINE = "simlab.training.baselines:"
+_SEQUENCE = "simlab.training.sequence:"
 _UNLABELLED = "simlab.training.unlabelled:"
 _ENCODER = "simlab.training.arms:"
 _JEPA = Method(
@@ -208,6 +209,18 @@ METHODS: dict[str, Method] = {
             )
         ),
         *(method for point in _POINTS for method in _adaptations(*point)),
+        *(
+            Method(name, f"{what} on the hours themselves, from labels alone, tuned", _SEQUENCE + "classifier",
+                   encoder=name, adaptation="scratch", reads="hours")
+            for name, what in (("gru", "a gated recurrent network"), ("tcn", "a temporal convolution"),
+                               ("transformer", "a transformer"))
+        ),
+        *(
+            Method(name, f"{what} on what was measured and when, never a value (a floor)", _BASELINE + trainer,
+                   encoder="identity", adaptation="closed-form", reads="mask")
+            for name, what, trainer in (("mask-only", "penalised logistic regression", "logistic"),
+                                        ("mask-only-lightgbm", "gradient-boosted trees", "lightgbm"))
+        ),
         Method(
             "random-encoder",
             "encoders at their random initialisation, frozen, ridge probe (a floor)",

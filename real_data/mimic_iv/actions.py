@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from jaxtyping import Float32
 
 from real_data.account import Account
 from real_data.mimic_iv.layout import Layout, integers, numbers, times
-from real_data.mimic_iv.staging import Staged, once
+from real_data.mimic_iv.staging import once, stage
 from real_data.mimic_iv.stays import Rules, hours
 from real_data.mimic_iv.variables import Action
 
@@ -67,9 +68,7 @@ def intervals(
     rows = rows.filter(pl.col("itemid").str.strip_chars().is_in([str(i) for i in itemids]))
     measured = [c for c in ("amount", "rate", "patientweight") if c in columns]
     rows = rows.with_columns(*integers("stay_id", "itemid"), *times("starttime", "endtime"), *numbers(*measured))
-    path = folder / f"{table.replace('/', '-')}.parquet"
-    layout.sink(table, rows, path)
-    staged = Staged(table, path, "stay_id", pl.scan_parquet(path).select(pl.len()).collect().item())
+    staged = stage(layout, table, rows, folder)
     at = stays.with_row_index("row").select("row", "stay_id", "intime", pl.col("end_h").alias("ended")).lazy()
     for part in staged.read():
         placed = once(part).join(at, on="stay_id", how="left").with_columns(
@@ -79,7 +78,7 @@ def intervals(
         for itemid, n in found.group_by("itemid").agg((pl.col("copies") - 1).sum()).sort("itemid").iter_rows():
             account.drop(table, str(itemid), "duplicate row", n)
         yield found.sort("row", "itemid", "start", "stop", *measured, nulls_last=True)
-    path.unlink()
+    shutil.rmtree(staged.folder, ignore_errors=True)
 
 
 def add(out: np.ndarray, rows: pl.DataFrame, a: Action, rules: Rules, account: Account) -> pl.DataFrame:

@@ -5,6 +5,7 @@ Part by part (`staging`). Sums are kept as whole millionths, which add up to the
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +70,10 @@ def readings(
     for table in sorted({v.table for v in variables}):
         part_of = tuple(v for v in variables if v.table == table)
         items = item_table(part_of)
-        staged = staging.stage(layout, table, items["itemid"].to_list(), folder)
+        staged = staging.stage(layout, table, staging.typed(layout, table, items["itemid"].to_list()), folder)
         for rows in staged.read():
             yield table, sound(staged, rows, items, stays, rules, account, foreign)
-        staged.path.unlink()
+        shutil.rmtree(staged.folder, ignore_errors=True)
 
 
 def sound(
@@ -169,7 +170,7 @@ def once(layout: Layout, table: str, itemids: list[int] | None) -> pl.LazyFrame:
 
 def value() -> list[pl.Expr]:
     """`shown`: the number in the variable's unit; `unit_known`: whether its unit is one of the item's."""
-    number = pl.col("number")
+    number = staging.said()
     for name, (low, high) in FRACTIONS.items():
         fraction = (pl.col("variable") == name) & (number >= low) & (number <= high)
         number = pl.when(fraction).then(number * 100).otherwise(number)

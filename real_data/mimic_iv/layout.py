@@ -63,8 +63,10 @@ class Layout:
         wanted = [c for c in wanted_columns(table) if c in self.headers[table]]
         frame = pl.scan_csv(
             self.paths[table],
-            infer_schema=False,
-            new_columns=self.headers[table],
+            # Named by our own reading of the header, so that nothing of the file is read before a query runs.
+            has_header=False,
+            skip_rows=1,
+            schema=dict.fromkeys(self.headers[table], pl.String),
             encoding="utf8-lossy",
             truncate_ragged_lines=True,
         )
@@ -74,9 +76,10 @@ class Layout:
         """Run queries over a table in a stream. Raises InvalidData when its file cannot be read to the end."""
         return self._whole(table, lambda: [frame.collect(engine="streaming") for frame in frames])
 
-    def sink(self, table: str, frame: pl.LazyFrame, path: Path) -> None:
-        """Write a query over a table to parquet, in a stream. Raises InvalidData like `collect`."""
-        self._whole(table, lambda: frame.sink_parquet(path, compression="lz4", maintain_order=False))
+    def sink(self, table: str, frame: pl.LazyFrame, files: pl.PartitionBy, row_group_size: int) -> None:
+        """Write a query over a table to parquet files, in a stream. Raises InvalidData like `collect`."""
+        how = {"compression": "uncompressed", "row_group_size": row_group_size, "maintain_order": False, "mkdir": True}
+        self._whole(table, lambda: frame.sink_parquet(files, **how))
 
     def _whole(self, table: str, work: Callable[[], T]) -> T:
         try:

@@ -71,12 +71,13 @@ def pack_fit(fit: Fit) -> Arrays | None:
     if packed is None:
         return None
     told = {name: float(value).hex() for name, value in fit.diagnostics.items()}
-    return {**packed, "diagnostics": np.array(json.dumps(told))}
+    return {**packed, "diagnostics": np.array(json.dumps(told)), "of": np.array(fit.scale)}
 
 
 def unpack_fit(arrays: Mapping[str, np.ndarray]) -> Fit:
     told = json.loads(str(arrays["diagnostics"]))
-    return Fit(scores.unpack(arrays), {name: float.fromhex(value) for name, value in told.items()})
+    return Fit(scores.unpack(arrays), {name: float.fromhex(value) for name, value in told.items()},
+               str(arrays["of"]))
 
 
 def pack_rows(rows: Sequence[Mapping[str, Any]]) -> Arrays:

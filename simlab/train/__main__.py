@@ -17,6 +17,7 @@ from simlab.errors import OutOfDomain, Parser, command, unknown
 from simlab.train.settings import DEFAULTS, settings_of
 
 COMPARATORS = ("supervised", "logistic", "lightgbm", "raw-probe", "random-encoder")
+FLOOR = "mask-only"  # beside every model on a prepared cohort, whatever --compare names: what a mask alone foretells
 
 
 def parser() -> Parser:
@@ -29,10 +30,14 @@ def parser() -> Parser:
     p.add_argument("method", metavar="METHOD", nargs="?", help="name of the method; --list shows all")
     p.add_argument("--data", metavar="SOURCE", help="a .cohort file (see real_data) or a world: gaussian, longitudinal")
     p.add_argument("--task", help="binary task to learn (default: the cohort's first)")
-    p.add_argument("--compare", default=",".join(COMPARATORS), metavar="A,B", help="comparators (default: %(default)s)")
+    p.add_argument("--compare", default=",".join(COMPARATORS), metavar="A,B",
+                   help=f"comparators (default: %(default)s); {FLOOR} always stands beside a prepared cohort's")
     p.add_argument("--splits", type=int, default=20, help="repeated splits, or seeds in a world (default: %(default)s)")
     p.add_argument("--test-share", type=float, default=0.25, help="share of subjects held out (default: %(default)s)")
     p.add_argument("--labels", type=int, default=0, help="at most so many training labels (default: all)")
+    p.add_argument("--plasmode", action="append", default=[], metavar="w_c=VALUE",
+                   help="on a cohort: real covariates, labels planted by a known liability; also h2, prevalence, w_u, "
+                   "pairs (docs/methods.md)")  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="of the whole run (default: %(default)s)")
     p.add_argument(
         "--set",
@@ -66,6 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     if not options.method or not options.data:
         raise OutOfDomain("METHOD and --data are needed; --list shows the methods, --help the options.")
     names = list(dict.fromkeys([options.method, *filter(None, options.compare.split(","))]))
+    if options.data not in WORLDS:
+        names = list(dict.fromkeys([*names, FLOOR]))
     arms = [methods.find(name) for name in names]
     for name, value, low in (
         ("--splits", options.splits, 2),
@@ -84,6 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.data not in WORLDS:
         settings_of(options.set, [])  # a mistyped setting is told before anything slow is imported
     if options.data in WORLDS:
+        if options.plasmode:
+            raise OutOfDomain(f"--plasmode plants labels in a prepared cohort; {options.data} is a world: use --set.")
         from simlab.train import world_run as runner
     elif Path(options.data).suffix == ".cohort" or Path(options.data).exists():
         from simlab.train import cohort_run as runner

@@ -14,15 +14,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from simlab import rng
 from simlab.cohort import Cohort, load
 from simlab.errors import InvalidCohort
+from simlab.evaluation.auc import weighted_auc
 from simlab.methods import Method
 from simlab.train import folder as run_folder
-from simlab.train import health
-from simlab.train.experiment import Line, Plan, Split, choose_task, configured, run_split, table
+from simlab.train import health, plasmode
+from simlab.train.experiment import MAIN, Line, Plan, Split, choose_task, configured, run_split, table
 from simlab.train.settings import settings_of
 from simlab.training.device import find as find_device
 from simlab.training.pretrain import Settings
+
+# Further columns of the table, where a run has them.
+EXTRA = {MAIN: "AUC, known risk", "slope": "calibration slope", "offset": "mean risk minus rate"}
 
 
 def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
@@ -36,17 +41,22 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     chosen, _ = settings_of(options.set, [])
     settings = Settings(**chosen, device=options.device)  # type: ignore[arg-type]
     torch.set_num_threads(options.threads)
+    truth = plasmode.parse(options.plasmode)
     cohort = load(path)
     task, others = choose_task(cohort, options.task)
     if others and options.task is None and not options.quiet:
         print(f"task {task}, the cohort's first; --task chooses among {', '.join(others)} too", file=sys.stderr)
+    if truth is not None:
+        cohort, task = plasmode.plant(cohort, task, truth, options.seed), plasmode.TASK
     plan = Plan(task, options.splits, options.test_share, options.labels, options.seed)
-    folder = options.out or Path("runs") / "train" / f"{path.stem}-{arms[0].name}"
+    made = "-plasmode" if truth is not None else ""
+    folder = options.out or Path("runs") / "train" / f"{path.stem}{made}-{arms[0].name}"
     frozen = {
         "data": path.name,
         "records": len(cohort),
         "arms": [a.name for a in arms],
         "settings": asdict(settings),
+        "plasmode": asdict(truth) if truth is not None else None,
         "plan": {k: v for k, v in asdict(plan).items() if k != "splits"},
     }
     run_folder.open_folder(folder, frozen)
@@ -76,6 +86,8 @@ def _splits(
         split = Split.of(found) if found else None
         if split is None:
             checkpoints = folder / "pretraining" / f"{index:04d}"
+            if plasmode.TASK in cohort.risk:  # a fresh draw of labels each time; the records stay
+                cohort = plasmode.redraw(cohort, rng.integer(plan.seed, index, "environment"))
             split = run_split(cohort, arms, settings, plan, index, lambda arm: bar.set_postfix_str(arm), checkpoints)
             run_folder.save(file, asdict(split))
             shutil.rmtree(checkpoints, ignore_errors=True)
@@ -106,12 +118,17 @@ def _text(
         f"{len(np.unique(cohort.subject))} subjects; {plan.splits} splits by subject, about {done[0].n_train} labelled "
         f"records to train and {done[0].n_test} to test"
     )
-    rows = [("method", "AUROC", "AUPRC", f"{first} minus it (AUROC)", "could have been found")]
+    extra = [(m, head) for m, head in EXTRA.items() if any(m in line.metrics for line in lines)]
+    main = "AUC" if any(m == MAIN for m, _ in extra) else "AUROC"
+    difference = f"{first} minus it ({main})"
+    heads = ["method", "AUROC", "AUPRC", *(head for _, head in extra), difference, "could have been found"]
+    rows = [heads]
     for line in lines:
         gap = str(line.difference) if line.difference else ""
         seen = "" if line.detectable is None else f"{line.detectable:.3f}" if line.detectable < 1 else "nothing"
-        rows.append((line.arm, str(line.metrics["auroc"]), str(line.metrics["auprc"]), gap, seen))
-    wide = [max(len(row[i]) for row in rows) + 2 for i in range(5)]
+        more = [str(line.metrics[m]) if m in line.metrics else "" for m, _ in extra]
+        rows.append([line.arm, str(line.metrics["auroc"]), str(line.metrics["auprc"]), *more, gap, seen])
+    wide = [max(len(row[i]) for row in rows) + 2 for i in range(len(heads))]
     grid = ["".join(text.ljust(w) for text, w in zip(row, wide, strict=True)).rstrip() for row in rows]
     notes = [
         "Intervals: 95 %, Nadeau-Bengio (splits share records). 'Could have been found': the true difference that a "
@@ -119,9 +136,24 @@ def _text(
         f"Representation of {first}: "
         + (", ".join(f"{k.removeprefix('diag/')} {v:.2f}" for k, v in ranks.items()) or "none")
         + ".",
+        "Calibration: slope 1 and a mean risk equal to the rate are right (a slope below 1: risks too extreme; empty: "
+        "the scores are no risks).",
         *health.text(first, _health(done)),
         f"Run folder: {folder}",
     ]
+    if plasmode.TASK in cohort.risk:
+        notes.insert(0, _planted(plasmode.Plasmode(**cohort.provenance["plasmode"]), cohort))
     if "subject" in cohort.provenance:  # where an adapter says what a subject is, the reader of a split must know
         notes.insert(1, f"Subject: {cohort.provenance['subject']}.")
     return "\n".join([head, "", *grid, "", *notes])
+
+
+def _planted(truth: plasmode.Plasmode, cohort: Cohort) -> str:
+    """What was planted, and the best that any score can do."""
+    w_c, w_u, w_v = truth.weights
+    risk = cohort.risk[plasmode.TASK]
+    return (
+        f"Plasmode: labels are planted, and drawn anew for each split (shown by both views {w_c:.2f}, the first alone "
+        f"{w_u:.2f}, the second alone {w_v:.2f}; h2 {truth.h2:g}, prevalence {truth.prevalence:g}). Best possible AUC "
+        f"{truth.limit:.3f}; in these records {weighted_auc(risk, risk).value:.3f}."
+    )

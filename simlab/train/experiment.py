@@ -18,16 +18,17 @@ from sklearn.metrics import average_precision_score
 from simlab import rng
 from simlab.cohort import Cohort
 from simlab.errors import DamagedFile, InvalidCohort, unknown
-from simlab.evaluation import intervals, splits
-from simlab.evaluation.auc import label_auc
-from simlab.models import present
+from simlab.evaluation import calibration, intervals, splits
+from simlab.evaluation.auc import label_auc, weighted_auc
+from simlab.models import hours, present
 from simlab.train import health
 from simlab.training import pretrain
 from simlab.training.data import Bench, Labelled
 from simlab.training.method import Method
 from simlab.training.run import FAILURES, reason, run_arm
 
-METRICS = ("auroc", "auprc")
+MAIN = "known-risk"  # what differences are of, where the risk is known; else the AUROC
+METRICS = ("auroc", "auprc", "known-risk", "slope", "offset")  # an arm has those that its scores and the cohort allow
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,13 @@ def run_split(
     test = test[np.isfinite(y[test])]
     inputs = cohort.take(train).inputs(plan.task)
     presentation = present.fit(inputs)
-    views = presentation(inputs)
+    more = hours.fit(inputs, {arm.reads for arm in arms})
+    views = presentation(inputs) | more(inputs)
     labelled = _labelled(y[train], plan, index)
     data = Labelled({k: v[labelled] for k, v in views.items()}, y[train][labelled], cohort.subject[train][labelled])
-    shown = presentation(cohort.take(test).inputs(plan.task))
+    held_out = cohort.take(test).inputs(plan.task)
+    shown = presentation(held_out) | more(held_out)
+    risk = cohort.risk[plan.task][test] if plan.task in cohort.risk else None
     seeds = (rng.integer(plan.seed, index, "initialisation"), rng.integer(plan.seed, index, "order"))
     encoders: dict[tuple[str, ...], pretrain.Encoders] = {}
     metrics, diagnostics, failed = {}, {}, {}
@@ -99,18 +103,18 @@ def run_split(
             fold_seed = rng.integer(plan.seed, index, "adaptation")
             fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], settings, fold_seed))
             scores = fit.score(shown)
-            area = label_auc(scores, y[test]).value
+            found = measures(scores, fit.scale, y[test], risk)
         except DamagedFile:
             raise
         except FAILURES as error:
             failed[arm.name] = reason(error)
             continue
-        metrics[arm.name] = {"auroc": area, "auprc": float(average_precision_score(y[test], scores))}
+        metrics[arm.name] = found
         diagnostics[arm.name] = dict(fit.diagnostics)
     first = encoders.get(arms[0].recipe)
     seen = health.Health("", {}, ())
     if first is not None and arms[0].pretrained:
-        seen = health.examine(first, views, cohort.subject[train])
+        seen = health.examine(first, {r: views[r] for r in pretrain.ROLES}, cohort.subject[train])
     return Split(
         index,
         metrics,
@@ -123,6 +127,26 @@ def run_split(
         seen.verdict,
         {k: v for k, v in seen.numbers.items() if math.isfinite(v)},
     )
+
+
+def measures(
+    scores: Float[np.ndarray, "test"],
+    scale: str,
+    y: Float[np.ndarray, "test"],
+    risk: Float[np.ndarray, "test"] | None,
+) -> dict[str, float]:
+    """What one arm's scores of one test side are worth, by the names of METRICS.
+
+    known-risk: the posterior-weighted AUC, where the risk is known (a plasmode); slope and offset: calibration, where
+    the scores are risks.
+    """
+    found = {"auroc": label_auc(scores, y).value, "auprc": float(average_precision_score(y, scores))}
+    if risk is not None:
+        found["known-risk"] = weighted_auc(scores, risk).value
+    p = calibration.probabilities(scores, scale)
+    if p is not None:
+        found["slope"], found["offset"] = calibration.slope_and_offset(p, y)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _labelled(y: Float[np.ndarray, "records"], plan: Plan, index: int) -> Int[np.ndarray, "labelled"]:
@@ -140,7 +164,7 @@ def _labelled(y: Float[np.ndarray, "records"], plan: Plan, index: int) -> Int[np
 
 def _encoders(
     arm: Method,
-    views: dict[str, Float[np.ndarray, "records _"]],
+    views: dict[str, Float[np.ndarray, "records ..."]],
     settings: pretrain.Settings,
     seeds: tuple[int, int],
     checkpoints: Path | None,
@@ -173,13 +197,16 @@ def table(done: Sequence[Split], arms: Sequence[str]) -> list[Line]:
     """
     # Splits overlap through the records of their training sides, however few of the labels were used.
     n_train, n_test = round(np.mean([s.n_side for s in done])), round(np.mean([s.n_test for s in done]))
-    values = {m: {a: np.array([s.metrics[a][m] for s in done]) for a in arms} for m in METRICS}
     lines = []
     for arm in arms:
-        found = {m: _clipped(intervals.nadeau_bengio(values[m][arm], n_train, n_test)[0]) for m in METRICS}
+        has = [m for m in METRICS if all(m in s.metrics[arm] for s in done)]
+        values = {m: np.array([s.metrics[arm][m] for s in done]) for m in has}
+        found = {m: intervals.nadeau_bengio(v, n_train, n_test)[0] for m, v in values.items()}
+        found = {m: v if m in ("slope", "offset") else _clipped(v) for m, v in found.items()}
         difference = detectable = None
         if arm != arms[0]:
-            paired = values["auroc"][arms[0]] - values["auroc"][arm]
+            main = MAIN if MAIN in values else "auroc"
+            paired = np.array([s.metrics[arms[0]][main] - s.metrics[arm][main] for s in done])
             difference, se = intervals.nadeau_bengio(paired, n_train, n_test)
             difference = _clipped(difference, -1.0)
             detectable = intervals.minimum_detectable(se, len(done) - 1)
@@ -207,5 +234,5 @@ def choose_task(cohort: Cohort, name: str | None) -> tuple[str, list[str]]:
 
 
 def configured(arms: Sequence[Method], settings: pretrain.Settings) -> list[Method]:
-    """The arms with the encoder that the settings ask for (identity encoders stay)."""
-    return [a if a.encoder == "identity" else replace(a, encoder=settings.encoder) for a in arms]
+    """The arms with the encoder that the settings ask for (those of another kind stay)."""
+    return [replace(a, encoder=settings.encoder) if a.encoder in ("linear", "mlp") else a for a in arms]

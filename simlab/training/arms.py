@@ -48,7 +48,7 @@ def finetuned(method: Method, bench: Bench) -> Fit:
     assert best is not None
     weights = stretch(best.weights[None], basis, best_tau)[0]  # back to the features: the stretch is symmetric
     found = {**encoder_diagnostics(bench, bench.encoders), "diag/tau": best_tau, "diag/penalty": best.penalty}
-    return Fit(LinearScore("all", weights), found)
+    return Fit(LinearScore("all", weights), found, scale="none")
 
 
 def supervised(method: Method, bench: Bench) -> Fit:

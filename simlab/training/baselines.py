@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 
-from simlab.errors import MissingExtra, OutOfDomain
+from simlab.errors import InvalidCohort, MissingExtra, OutOfDomain
 from simlab.training import ridge as ridge_regression
-from simlab.training.data import Bench, Fit, columns
+from simlab.training.data import Bench, Fit, Views, columns
 from simlab.training.method import Method
 from simlab.training.scores import LinearScore, ProjectionScore, TreeScore, project
 
@@ -39,7 +39,7 @@ def logistic(method: Method, bench: Bench) -> Fit:
     """L2-penalised logistic regression (scikit-learn), penalty tuned by five-fold cross-validation by subject."""
     from sklearn.linear_model import LogisticRegressionCV
 
-    x = columns(bench.train.views, method.streams)
+    x = _shown(method, bench.train.views)
     model = LogisticRegressionCV(
         Cs=np.logspace(-4, 2, CANDIDATES),
         cv=folds(bench),
@@ -50,7 +50,11 @@ def logistic(method: Method, bench: Bench) -> Fit:
     )
     model.fit(x, bench.train.y)
     weights = np.array(model.coef_[0], dtype=np.float64)
-    return Fit(LinearScore(method.streams, weights, float(model.intercept_[0])), {"diag/penalty": float(1 / model.C_)})
+    return Fit(
+        LinearScore(_source(method), weights, float(model.intercept_[0])),
+        {"diag/penalty": float(1 / model.C_)},
+        scale="logit",
+    )
 
 
 def lightgbm(method: Method, bench: Bench) -> Fit:
@@ -62,7 +66,7 @@ def lightgbm(method: Method, bench: Bench) -> Fit:
         from lightgbm import LGBMClassifier
     except ImportError as error:
         raise MissingExtra("method lightgbm needs the package lightgbm: pip install 'simlab[real]'.") from error
-    x, y = columns(bench.train.views, method.streams), bench.train.y
+    x, y = _shown(method, bench.train.views), bench.train.y
     splits = folds(bench)
 
     def model(shape: tuple[int, int], trees: int) -> LGBMClassifier:
@@ -92,9 +96,21 @@ def lightgbm(method: Method, bench: Bench) -> Fit:
     i, j = np.unravel_index(int(losses.argmin()), losses.shape)
     final = model(TREE_SHAPES[i], TREE_COUNTS[j]).fit(x, y)
     return Fit(
-        TreeScore(method.streams, final.booster_.model_to_string()),
+        TreeScore(_source(method), final.booster_.model_to_string()),
         {"diag/leaves": float(TREE_SHAPES[i][0]), "diag/trees": float(TREE_COUNTS[j])},
     )
+
+
+def _source(method: Method) -> str:
+    """What of the views the arm reads, in the terms of `columns`."""
+    return "mask" if method.reads == "mask" else method.streams
+
+
+def _shown(method: Method, views: Views) -> Float[np.ndarray, "records features"]:
+    """What the arm reads, as columns. Raises InvalidCohort where what was measured is not shown."""
+    if method.reads == "mask" and "mask" not in views:
+        raise InvalidCohort(f"method {method.name} reads what was measured; a prepared cohort alone shows it.")
+    return columns(views, _source(method))
 
 
 def folds(bench: Bench) -> list[tuple[Int[np.ndarray, "inside"], Int[np.ndarray, "outside"]]]:

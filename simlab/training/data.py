@@ -12,7 +12,7 @@ from simlab.errors import OutOfDomain
 from simlab.evaluation.collapse import diagnostics
 from simlab.training.pretrain import ROLES, Encoders, Settings
 
-Views = Mapping[str, Float[np.ndarray, "records _"]]
+Views = Mapping[str, Float[np.ndarray, "records ..."]]  # features by role; hours and mask, where arms read them
 Score = Callable[[Views], Float[np.ndarray, "records"]]
 
 
@@ -50,14 +50,19 @@ class Bench:
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained arm: a score of any cohort's views (higher: more likely positive), and its diagnostics."""
+    """A trained arm: a score of any cohort's views (higher: more likely positive), and its diagnostics.
+
+    `scale`: what the score is, for calibration: a "probability" (least squares on the label estimates one), a "logit",
+    or "none".
+    """
 
     score: Score
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    scale: str = "probability"
 
 
 def columns(views: Views, streams: str) -> Float[np.ndarray, "records features"]:
-    """The features of the roles that an arm sees, side by side, float64."""
+    """The features of the roles that an arm sees ("all", one role, or "mask": what was measured), float64."""
     roles = ("image", "clinical") if streams == "all" else (streams,)
     return np.concatenate([np.asarray(views[role], dtype=np.float64) for role in roles], axis=1)
 

@@ -47,7 +47,7 @@ def fit(method: Method, bench: Bench) -> Fit:
     final = _train(start, x, y, everyone, [chosen], anchored, stop, lambda step, parameters: None)
     found = encoder_diagnostics(bench, bench.encoders) if anchored else {}
     found |= {"diag/steps": float(stop), "diag/penalty": chosen}
-    return Fit(NetworkScore(final, tuple(roles)), found)
+    return Fit(NetworkScore(final, tuple(roles)), found, scale="logit")
 
 
 def _tune(

@@ -13,7 +13,8 @@ VIEWS = ("none", "cross-modal")
 TARGETS = ("none", "ema", "stop-gradient", "online", "input")
 AGAINST_COLLAPSE = ("none", "vicreg", "sigreg", "barlow", "contrastive")
 PREDICTORS = ("none", "linear", "mlp")
-ENCODERS = ("identity", "linear", "mlp")
+READS = ("features", "hours", "mask")
+ENCODERS = ("identity", "linear", "mlp", "gru", "tcn", "transformer")
 ADAPTATIONS = ("frozen", "finetuned", "scratch", "closed-form")
 STREAMS = ("all", "image", "clinical")
 TUNINGS = ("cross-validated", "none")
@@ -23,6 +24,8 @@ TUNINGS = ("cross-validated", "none")
 class Method:
     """One arm: what it sees, how it is pretrained, how it is adapted to the labels, and which theory predicts it.
 
+    `reads`: each view's features (summaries over visits), the hours themselves, or only what was measured
+    (`simlab.models.hours`).
     `streams`: "all", or the one role that it sees ("image", "clinical": the scenario's first and second stream).
     `theory`: the key of `finite` in `simlab.limits` that predicts the arm in the Gaussian world, or None.
     `search`: the hyperparameters that a study of design "tune" searches for the arm (`simlab.training.search`); None:
@@ -41,6 +44,7 @@ class Method:
     streams: str = "all"
     tuning: str = "cross-validated"
     theory: str | None = None
+    reads: str = "features"
     search: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -53,6 +57,7 @@ class Method:
             ("adaptation", ADAPTATIONS),
             ("streams", STREAMS),
             ("tuning", TUNINGS),
+            ("reads", READS),
         ):
             if getattr(self, axis) not in allowed:
                 raise OutOfDomain(f"method {self.name}: {axis} = {getattr(self, axis)!r}; known: {', '.join(allowed)}.")

@@ -64,7 +64,7 @@ def unlabelled_lda(method: Method, bench: Bench) -> Fit:
     x, y = columns(bench.train.views, method.streams), bench.train.y
     everything = columns(bench.pretraining, method.streams)
     weights = np.linalg.lstsq(np.cov(everything, rowvar=False), x[y == 1].mean(axis=0) - x[y == 0].mean(axis=0))[0]
-    return Fit(LinearScore(method.streams, weights))
+    return Fit(LinearScore(method.streams, weights), scale="none")
 
 
 def self_training(method: Method, bench: Bench) -> Fit:
@@ -83,5 +83,7 @@ def self_training(method: Method, bench: Bench) -> Fit:
         chosen = np.concatenate([order[:negatives], order[-positives:]])
         labels = np.concatenate([y, np.zeros(negatives), np.ones(positives)])
         line = ridge.fit(np.concatenate([x, extra[chosen]]), labels, np.arange(len(labels)), penalty)
-    return Fit(LinearScore(method.streams, line.weights, line.intercept), {"diag/penalty": line.penalty})
+    # Its own labels are as certain as the true ones: what it gives is no risk.
+    score = LinearScore(method.streams, line.weights, line.intercept)
+    return Fit(score, {"diag/penalty": line.penalty}, scale="none")
 

@@ -121,3 +121,15 @@ def test_an_old_polars_is_refused(monkeypatch):
     monkeypatch.setattr(polars, "__version__", "1.36.1")
     with pytest.raises(MissingExtra, match=r"polars 1.36.1 .* 1.38 or newer"):
         command_line.need_polars()
+
+
+def test_every_set_has_its_address_size_access_licence_and_citation():
+    """docs/data.md: no cell of the table of sets is empty, and each open set has a command that fetches it."""
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    part = text.split("## What there is")[1].split("\n## ")[0]
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in part.splitlines() if line.startswith("| ")]
+    sets = [row for row in rows if len(row) == 6 and row[0] not in ("set", "any other MEDS data set")]
+    assert len(sets) >= 5 and all(all(row) for row in sets)
+    assert all("open" in row[3] or "credentialed" in row[3] for row in sets)
+    fetched = [row for row in rows if len(row) == 2 and "`" in row[1]]
+    assert len(fetched) >= sum(row[3] == "open" for row in sets) + 1

@@ -194,3 +194,40 @@ def test_the_audit_is_printed_and_saved(tiny, tmp_path, capsys):
     assert {m["channel"]: m["records"] for m in saved["missingness"]}["hr"] == 1
     assert all(check["leaks"] in (0, None) for check in saved["leakage"])
     assert saved["attrition"][0] == {"step": "intensive-care stays", "n": 5, "positives": 1}
+
+
+def test_what_train_fits_is_fitted_on_training_subjects_and_a_leak_there_is_caught(monkeypatch):
+    """The scaler, the hours' scaling, the mask's and all that arms are handed by `simlab.train`, looked at whole."""
+    from simlab.methods import METHODS
+    from simlab.train import experiment
+    from simlab.training.data import Fit
+    from simlab.training.pretrain import Settings
+
+    cohort = cohort_of()
+    plan = experiment.Plan("death", splits=1)
+    arms = [METHODS["logistic"], METHODS["mask-only"], METHODS["gru"]]
+    train, _ = next(iter(experiment.splits.repeated(cohort.subject, cohort.labels["death"], 1, 0.25, 0)))
+    training = np.isin(np.arange(len(cohort)), train)
+
+    def handed(c):
+        """Everything that the arms of one split are given."""
+        seen = []
+
+        def spy(arm, bench):
+            seen.append([dict(bench.train.views), bench.train.y, dict(bench.pretraining)])
+            return Fit(lambda views: views["image"][:, 0])
+
+        monkeypatch.setattr(experiment, "run_arm", spy)
+        experiment.run_split(c, arms, Settings(width=2, hidden=4), plan, 0, lambda _: None)
+        assert len(seen) == len(arms) and "hours" in seen[0][0] and "mask" in seen[0][0]
+        return seen
+
+    assert leakage.fitted_beyond_training(handed, cohort, training, "what simlab.train fits").leaks == 0
+    for module in (experiment.present, experiment.hours):
+
+        def leaky(c, module=module, honest=module.fit):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, "fit", lambda inputs, *more, **named: honest(c.inputs("death"), *more, **named))
+                return handed(c)
+
+        assert leakage.fitted_beyond_training(leaky, cohort, training, "a scaler").leaks == (~training).sum()

@@ -185,6 +185,11 @@ def test_files_that_are_no_events_are_named(tmp_path):
     pl.DataFrame({"subject_id": [1]}).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(InvalidData, match="no column 'time'"):
         prepare(tmp_path)
+    events = {"subject_id": [1], "time": [datetime(2150, 1, 1)], "code": ["HR"], "numeric_value": [1.0]}
+    for column, wrong in (("subject_id", ["x"]), ("time", ["yesterday"]), ("code", [7])):
+        pl.DataFrame({**events, column: wrong}).write_parquet(tmp_path / "x.parquet")
+        with pytest.raises(InvalidData, match=f"x.parquet: column '{column}' holds"):
+            prepare(tmp_path)
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     with pytest.raises(InvalidData, match="cannot be read as parquet"):
         prepare(tmp_path)

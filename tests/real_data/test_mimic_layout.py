@@ -90,14 +90,14 @@ def test_a_folder_without_tables_says_where_it_looked(tiny, tmp_path):
         layout.find(tmp_path / "hosp")
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "header", "truncated"])
+@pytest.mark.parametrize("damage", ["empty", "text", "header", "truncated", "short"])
 def test_damaged_files_are_named(tiny, tmp_path, damage):
-    for hour in range(2000):
+    for hour in range(20 if damage == "short" else 2000):
         tiny.chart(11, hour / 60, 220045, 80 + hour % 7, "bpm")
     root = tiny.write(tmp_path)
     path = root / "icu" / "chartevents.csv.gz"
     whole = path.read_bytes()
-    data = {"empty": gzip.compress(b""), "text": b"stay_id,charttime\n", "header": whole[:8]}
+    data = {"empty": gzip.compress(b""), "text": b"stay_id,charttime\n", "header": whole[:8], "short": whole[:-40]}
     path.write_bytes(data.get(damage, whole[:-2000]))
     with pytest.raises(InvalidData, match=r"icu/chartevents: .*chartevents.csv.gz (cannot be read|is empty)"):
         prepare(root)

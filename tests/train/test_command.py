@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from simlab.cohort import Cohort, Stream, Task, save
+from simlab.cohort import Cohort, Stream, Task, load, save
 from simlab.train import experiment
 from simlab.train.__main__ import main
 
@@ -67,7 +68,7 @@ def test_a_run_prints_and_keeps_its_table(file: Path, tmp_path: Path, capsys: py
     for word in ("vicreg-frozen", "logistic", "AUROC", "AUPRC", "Nadeau-Bengio", "rankme/image", "60 subjects"):
         assert word in text
     saved = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert [line["arm"] for line in saved["table"]] == ["vicreg-frozen", "logistic"]
+    assert [line["arm"] for line in saved["table"]] == ["vicreg-frozen", "logistic", "mask-only"]
     assert saved["table"][1]["detectable"] > 0
 
 
@@ -111,6 +112,8 @@ def test_running_again_computes_nothing_and_more_splits_only_the_new(
         (["lda", "--data", "DATA", "--splits", "1"], ["--splits", "at least 2"]),
         (["lda", "--data", "DATA", "--test-share", "2"], ["--test-share"]),
         (["lda", "--data", "gaussian", "--set", "h2=1"], ["h2", "[0, 1)"]),
+        (["lda", "--data", "gaussian", "--plasmode", "w_c=1"], ["--plasmode", "--set"]),
+        (["lda", "--data", "DATA", "--plasmode", "w_c=2"], ["w_c = 2", "[0, 1]"]),
         (["lda", "--data", "DATA", "--plugin", "no.py"], ["no.py", "does not exist"]),
         (["lda"], ["--data"]),
         (["lda", "--data", "gaussian", "--device", "cuda"], ["cuda", "--device cpu"]),
@@ -265,3 +268,17 @@ def test_a_healthy_and_a_collapsed_run_say_so(method: str, word: str, capsys: py
         assert last["sd-max-image"] > 0.5 and health["numbers"]["lidar"] > 2
     else:
         assert last["sd-max-image"] < 0.02
+
+
+def test_without_a_task_the_first_is_taken_and_named(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = load(file)
+    tasks = {**cohort.tasks, "late": Task("late", "binary", cutoff=3.0), "los": Task("los", "regression")}
+    labels = {**cohort.labels, "late": 1 - cohort.labels["death"], "los": np.ones(len(cohort))}
+    save(replace(cohort, tasks=tasks, labels=labels), tmp_path / "two.cohort")
+    argv = ["lda", "--data", str(tmp_path / "two.cohort"), "--compare", "", "--splits", "2", "--set", "steps=1"]
+    assert main([*argv, "--out", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr()
+    assert "task death, the cohort's first; --task chooses among late too" in told.err
+    assert told.out.startswith("task death: ")
