@@ -57,10 +57,8 @@ def parts(
     a: Float[Tensor, "members batch width"], b: Float[Tensor, "members batch width"]
 ) -> tuple[Float[Tensor, "members"], dict[str, Tensor]]:
     """The loss, and its three terms without their weights and without gradient."""
-    terms = {
-        "invariance": invariance(a, b),
-        "variance": (variance(a) + variance(b)) / 2,
-        "covariance": covariance(a) + covariance(b),
-    }
-    loss = INVARIANCE * terms["invariance"] + VARIANCE * terms["variance"] + COVARIANCE * terms["covariance"]
-    return loss, {name: term.detach() for name, term in terms.items()}
+    apart = (variance(a) + variance(b)) / 2
+    together = invariance(a, b)
+    mixed = covariance(a) + covariance(b)
+    loss = INVARIANCE * together + VARIANCE * apart + COVARIANCE * mixed
+    return loss, {"invariance": together.detach(), "variance": apart.detach(), "covariance": mixed.detach()}

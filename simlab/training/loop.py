@@ -80,7 +80,8 @@ def train(
     optimiser = torch.optim.AdamW(
         leaves, lr=job.optimiser.learning_rate, weight_decay=job.optimiser.weight_decay, foreach=True
     )
-    best = {k: torch.full((len(leaves[0]),), v, device=leaves[0].device) for k, v in (("loss", math.inf), ("step", 0.0))}
+    members = leaves[0].shape[:1]
+    best = {"loss": leaves[0].new_full(members, math.inf), "step": leaves[0].new_zeros(members)}
     start, curve = _resume(job, optimiser, best, checkpoint)
     stride = max(1, job.steps // 50)
     for step in range(start, job.steps):

@@ -39,6 +39,7 @@ class Settings:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     finetune_steps: int = 200
+    diagnostics: str = "summary"  # "summary" | "full": which metrics every arm reports of its encoders
     device: str = "cpu"
 
 

@@ -1,4 +1,4 @@
-"""What benchmarks share: the folder on the path of worker processes, and one table of ratios at the end of `make bench`."""
+"""What benchmarks share: the folder on workers' path, and one table of ratios at the end of `make bench`."""
 
 from __future__ import annotations
 

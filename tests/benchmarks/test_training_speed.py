@@ -46,8 +46,8 @@ def compared(
 
 def said(ratio: float, name: str, steps: int, theirs: float, ours: float, members: int, rate: float) -> str:
     """The ratio, and what share of the matrix-product rate plain and ours reach (seconds of one and of all members)."""
-    done = workloads.operations(name) * steps
-    return f"{ratio:5.2f}   of the product rate: plain {done / theirs / rate:.1%}, ours {members * done / ours / rate:.1%}"
+    done = workloads.operations(name) * steps / rate
+    return f"{ratio:5.2f}   of the product rate: plain {done / theirs:.1%}, ours {members * done / ours:.1%}"
 
 
 @pytest.mark.benchmark(group="training against the plain loop, one core")
@@ -100,7 +100,7 @@ def test_two_cores(name: str, benchmark: BenchmarkFixture, note: Note) -> None:
 
 @pytest.mark.benchmark(group="32 trials with a probe, two cores, against study.optimize")
 def test_trials(benchmark: BenchmarkFixture, note: Note) -> None:
-    """W3: data, W2 and a probe for each of 32 trials. Optuna's own loop, two threads in torch; ours: two fleets of 16."""
+    """W3: data, W2 and a probe for each of 32 trials. Optuna's own loop with two threads; ours: two fleets of 16."""
     if benchmark.disabled:
         pytest.skip("a timing on two processes: make bench")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -152,8 +152,9 @@ def test_memory(benchmark: BenchmarkFixture, note: Note) -> None:
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     base, one, many = peak(0), peak(1), peak(16)
-    note("peak memory of a worker, default world", f"{base:.0f} MiB of imports, {one:.0f} with one seed, {many:.0f} with "
-         f"16 in a fleet: {(many - one) / 15:.0f} a member")  # fmt: skip
+    growth = f"{(many - one) / 15:.0f} a member"
+    sizes = f"imports {base:.0f}, one seed {one:.0f}, 16 {many:.0f}: {growth}"
+    note("peak memory of a worker, default world (MiB)", sizes)
     assert many < 2000
 
 

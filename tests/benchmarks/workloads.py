@@ -1,5 +1,5 @@
-"""The reference work of issue 4, twice: as one would write it plainly (`nn.Module`, `AdamW`, one model after the other),
-and as simlab runs it. Two views of 30 features, 20,000 pairs, batches of 512.
+"""Reference work, twice: as one would write it plainly (`nn.Module`, `AdamW`, one model after the other), and as simlab
+runs it. Two views of 30 features, 20,000 pairs, batches of 512.
 
 W1: cross-modal JEPA. Encoders 30-128-128-32, predictors 32-64-64-32 (LayerNorm, GELU), EMA targets, both directions,
 smooth L1. W2: VICReg between linear encoders 30-4. Imported by worker processes, too.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ def plain(name: str, image: np.ndarray, clinical: np.ndarray, steps: int, device
 
 def mlp(*sizes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(a, b))
         if i + 2 < len(sizes):
             layers += [nn.LayerNorm(b, elementwise_affine=False), nn.GELU()]
@@ -121,7 +122,7 @@ def operations(name: str) -> int:
     """Floating-point operations of one step's matrix products: forward, both backward products (none towards the data),
     and the EMA encoders' forward."""
     def products(*sizes: int) -> list[int]:
-        return [2 * BATCH * a * b for a, b in zip(sizes, sizes[1:], strict=False)]
+        return [2 * BATCH * a * b for a, b in pairwise(sizes)]
 
     encoder, predictor = ((30, 128, 128, 32), (32, 64, 64, 32)) if name == "W1" else ((30, 4), ())
     encoding, predicting = products(*encoder), products(*predictor)
@@ -134,8 +135,10 @@ def probed(share: tuple[int, int, int]) -> list[float]:
     torch.set_num_threads(1)
     first, trials, steps = share
     views = pairs(trials, first)
-    return [probe(lambda x, y, m=made: m.represent({"image": x, "clinical": y}), views["image"][i], views["clinical"][i])
-            for i, made in enumerate(ours("W2", views, steps))]  # fmt: skip
+    return [
+        probe(lambda x, y, made=made: made.represent({"image": x, "clinical": y}), *(views[role][i] for role in ROLES))
+        for i, made in enumerate(ours("W2", views, steps))
+    ]
 
 
 def probed_plainly(trial: int, steps: int) -> float:
@@ -145,7 +148,8 @@ def probed_plainly(trial: int, steps: int) -> float:
 
     @torch.no_grad()
     def represent(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
-        return {"image": model.image(torch.as_tensor(x)).numpy(), "clinical": model.clinical(torch.as_tensor(y)).numpy()}
+        shown = model.image(torch.as_tensor(x)), model.clinical(torch.as_tensor(y))
+        return {role: z.numpy() for role, z in zip(ROLES, shown, strict=True)}
 
     return probe(represent, views["image"][0], views["clinical"][0])
 

@@ -109,12 +109,15 @@ def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path: Path) 
 
 
 def test_the_best_so_far_is_the_least_loss_of_all_steps_and_survives_a_kill(tmp_path: Path) -> None:
-    """A loss that falls until step 7 and rises after it, different for each member; 120 steps, 60 points of the curve."""
+    """A loss that falls until step 7 and rises after it, different for each member; 120 steps, 60 curve points."""
     def job() -> loop.Job:
         p = {"w": torch.ones(2, 1)}
         start = torch.tensor([1.0, 2.0])
-        return loop.Job(p, lambda q, b, s: (q["w"].flatten() * 0 + start * abs(s - 7) + (float("nan") if s == 3 else 0.0), {}),
-                        lambda s: None, 120)
+
+        def loss(q: dict[str, torch.Tensor], batch: object, s: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            return q["w"].flatten() * 0 + start * abs(s - 7) + (float("nan") if s == 3 else 0.0), {}
+
+        return loop.Job(p, loss, lambda s: None, 120)
 
     whole = loop.train(job())
     assert whole[-1]["best-loss"] == [0.0, 0.0] and whole[-1]["best-step"] == [7.0, 7.0]
