@@ -71,11 +71,11 @@ def encoder_diagnostics(bench: Bench, encoders: Encoders) -> dict[str, float]:
     """
     if encoders.kind == "identity":
         return {}
-    rows = {role: bench.pretraining[role][:2000] for role in ROLES}
+    rows = {name: x[:2000] for name, x in bench.pretraining.items()}
     shown = encoders.represent(rows)
     found = {k: v for role in ROLES for k, v in diagnostics(shown[role], role).items()}
     if bench.settings.diagnostics == "full":
-        word, numbers = verdict.report(shown, features={role: x.shape[1] for role, x in rows.items()})
+        word, numbers = verdict.report(shown, features={role: rows[role].shape[1] for role in ROLES})
         last = encoders.curve[-1] if encoders.curve else {}
         along = {k.replace("-", "/", 1): v for k, v in last.items() if k.split("-")[0] in ("skill", "lag")}
         more = {"verdict": float(verdict.WORST.index(word)), **numbers, **along}

@@ -114,7 +114,7 @@ def pretrain(
         optimiser=loop.Optimiser(settings.learning_rate, settings.weight_decay),
         generators=order,
         name="/".join((*method.recipe[:4], settings.encoder, str(settings.width))),
-        identity=lambda: _identity(data, settings, seeds),
+        identity=lambda: identity(data, settings, seeds),
     )
     if method.target == "ema":
         job.state = {k: v.detach().clone() for k, v in parameters.items() if k.split(".")[0] in ROLES}
@@ -152,11 +152,11 @@ def _one_by_one(
     return made
 
 
-def _identity(data: Mapping[str, Tensor], settings: Settings, seeds: Sequence[tuple[int, int]]) -> dict[str, str]:
-    """Settings, seeds and data of a run, for its checkpoint."""
+def identity(data: Mapping[str, Tensor], settings: Settings, seeds: Sequence[tuple[int, int]]) -> dict[str, str]:
+    """Settings, seeds and data of a run: what its checkpoint must agree with."""
     digest = hashlib.sha256()
-    for role in ROLES:
-        digest.update(np.ascontiguousarray(data[role].cpu().numpy()).data)
+    for _, x in sorted(data.items()):
+        digest.update(np.ascontiguousarray(x.cpu().numpy()).data)
     return {**{k: str(v) for k, v in asdict(settings).items()}, "seeds": str(list(seeds)), "data": digest.hexdigest()}
 
 
