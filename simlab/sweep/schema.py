@@ -68,6 +68,7 @@ class Train:
     weight_decay: float = setting(1e-4, Interval(0, math.inf), "decoupled weight decay of pretraining")
     finetune_steps: int = setting(200, COUNT, "steps of fine-tuning and of training from labels alone")
     penalty: float | None = setting(None, Interval(0, math.inf), "ridge penalty of tuned arms, which else tune it")
+    diagnostics: str = setting("summary", Choice(("summary", "full")), "which diagnostics of encoders become metrics")
     fleet: int = setting(4, Interval(1, 4096, whole=True), "seeds trained together as one batched fleet (one job)")
     n_test: int = setting(20_000, Interval(100, 10_000_000, whole=True), "records in each test cohort")
 

@@ -88,7 +88,8 @@ def _splits(
             checkpoints = folder / "pretraining" / f"{index:04d}"
             if plasmode.TASK in cohort.risk:  # a fresh draw of labels each time; the records stay
                 cohort = plasmode.redraw(cohort, rng.integer(plan.seed, index, "environment"))
-            split = run_split(cohort, arms, settings, plan, index, lambda arm: bar.set_postfix_str(arm), checkpoints)
+            report, kept = bar.set_postfix_str, folder / "artefacts"
+            split = run_split(cohort, arms, settings, plan, index, report, checkpoints, kept)
             run_folder.save(file, asdict(split))
             shutil.rmtree(checkpoints, ignore_errors=True)
             if not quiet and not sys.stderr.isatty():

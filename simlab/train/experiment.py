@@ -21,6 +21,7 @@ from simlab.errors import DamagedFile, InvalidCohort, unknown
 from simlab.evaluation import calibration, intervals, splits
 from simlab.evaluation.auc import label_auc, weighted_auc
 from simlab.models import hours, present
+from simlab.train import folder as run_folder
 from simlab.train import health
 from simlab.training import pretrain
 from simlab.training.data import Bench, Labelled
@@ -75,8 +76,10 @@ def run_split(
     index: int,
     report: Callable[[str], None],
     checkpoints: Path | None = None,
+    artefacts: Path | None = None,
 ) -> Split:
-    """Pretrain, adapt and score every arm on split `index`; pretraining resumes from a file in `checkpoints`.
+    """Pretrain, adapt and score every arm on split `index`; pretraining resumes from a file in `checkpoints`, and what
+    the first arm's encoders make of the test records is kept in `artefacts`.
 
     Raises InvalidCohort without two streams, OutOfDomain with too few labels, DamagedFile for a checkpoint.
     """
@@ -114,7 +117,11 @@ def run_split(
     first = encoders.get(arms[0].recipe)
     seen = health.Health("", {}, ())
     if first is not None and arms[0].pretrained:
-        seen = health.examine(first, {r: views[r] for r in pretrain.ROLES}, cohort.subject[train])
+        own, held = ({r: v[r] for r in pretrain.ROLES} for v in (views, shown))
+        seen = health.examine(first, own, cohort.subject[train], site=cohort.site[train])
+        if artefacts is not None:
+            arrays = health.artefacts(first, held, cohort.record[test], site=cohort.site[test])
+            run_folder.save_arrays(artefacts / f"0-{index}-{arms[0].name}.npz", arrays)
     return Split(
         index,
         metrics,
