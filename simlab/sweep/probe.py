@@ -27,6 +27,7 @@ from simlab.training.run import FAILURES, run_arm
 
 FEW, MORE = 2, 6  # pretraining steps that are timed: the difference is what a step costs
 SHORT = 9  # steps of fine-tuning that are timed
+POINTS = 50  # of a training curve (`simlab.training.loop`)
 CELLS = 3  # the first, the middle and the last
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def probe(study: Study, job: Job) -> list[dict[str, Any]]:
     quick = replace(settings, steps=FEW, finetune_steps=min(SHORT, settings.finetune_steps))
     specs = [plan.cell_spec(study, cell) for cell in _spread(plan.n_cells(study))]
     seed = job.seeds[0]
-    found: dict[str, Any] = {"pretrain": [], "cells": [], "encoder_bytes": 0, "fit_bytes": 0}
+    found: dict[str, Any] = {"pretrain": [], "cells": [], "encoder_bytes": 0, "curve_bytes": 0, "fit_bytes": 0}
     arms = [methods.find(name) for name in study.arms]
     for place, spec in enumerate(specs):
         stages = Stages(study, Job(0, (0,), (seed,), job.device, job.threads), quick, spec)
@@ -50,9 +51,10 @@ def probe(study: Study, job: Job) -> list[dict[str, Any]]:
         found["source"] = max(source, found.get("source", 0.0))
         if place == 0:
             for arm in _recipes(arms):
-                seconds, size = _pretraining(arm, views, settings, len(job.seeds))
+                seconds, size, curve = _pretraining(arm, views, settings, len(job.seeds))
                 found["pretrain"].append(seconds)
                 found["encoder_bytes"] += size
+                found["curve_bytes"] = max(curve, found["curve_bytes"])
         found["cells"].append(_cell(stages, spec, seed, arms, settings, found))
     found["fit_bytes"] /= len(specs)
     return [found]
@@ -75,11 +77,13 @@ def _cell(stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Se
             continue
         packed = packing.pack_fit(fit)  # and beside it an entry for each cohort in which it is measured
         found["fit_bytes"] += _entry(packed) + BLOCK * len({row["cohort"] for row in rows})
+        found["fit_bytes"] += found["curve_bytes"] if arm.pretrained and "curve" in (packed or {}) else 0
     return {"data": data, "fits": fits, "measures": measures}
 
 
-def _pretraining(arm: Method, views: Any, settings: Settings, members: int) -> tuple[float, int]:
-    """Seconds of one fleet's whole pretraining, from a few of its steps, and the bytes of one member's encoders."""
+def _pretraining(arm: Method, views: Any, settings: Settings, members: int) -> tuple[float, int, int]:
+    """Of one fleet's whole pretraining, from a few of its steps: seconds, the bytes of one member's encoders, and those
+    of its training curve beyond the slice's (a point a step up to `POINTS`)."""
     data = {role: np.stack([views[role]] * members) for role in ROLES}
     seeds = [(member, member) for member in range(members)]
 
@@ -89,11 +93,13 @@ def _pretraining(arm: Method, views: Any, settings: Settings, members: int) -> t
     try:
         run(1)  # what a first call alone costs
         few, made = _timed(lambda: run(FEW))
-        more, _ = _timed(lambda: run(MORE))
+        more, later = _timed(lambda: run(MORE))
     except FAILURES:
-        return 0.0, 0
+        return 0.0, 0, 0
     step = max(more - few, 0.0) / (MORE - FEW)
-    return few + step * (settings.steps - FEW), _entry(packing.pack_fleet(made[:1]))
+    short, longer = (sum(a.nbytes for a in packing.pack_fleet(one[:1]).values()) for one in (made, later))
+    curve = (longer - short) * (min(POINTS, settings.steps) - FEW) // (MORE - FEW)
+    return few + step * (settings.steps - FEW), short + curve, curve
 
 
 def _entry(packed: Mapping[str, np.ndarray] | None) -> int:
