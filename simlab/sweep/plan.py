@@ -142,5 +142,6 @@ def estimate(study: Study, todo: Sequence[Job], workers: int, manifest: Mapping[
         one = runs[-1]["seconds"] * runs[-1]["workers"] / runs[-1]["units"]
         return units * one / workers, "from the last run here"
     size = study.train.batch / 512 * max(1.0, study.train.width * study.train.hidden / 2048)
-    work = trainings(study, todo) * study.train.steps * _STEP * size + units * len(study.arms) * _FIT
+    fresh = study.design.kind == "tune" and len(todo) == len(jobs(study))  # its trials are still to come
+    work = trainings(study, None if fresh else todo) * study.train.steps * _STEP * size + units * len(study.arms) * _FIT
     return (work / workers + START if todo else 0.0), "a rough guess; a first run will tell"

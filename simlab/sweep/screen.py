@@ -14,8 +14,8 @@ LINE_EVERY = 10.0  # seconds
 class Screen:
     """Progress over all cells x seeds of a study, jobs finished earlier included in the count but not in the speed."""
 
-    def __init__(self, total: int, before: int, quiet: bool = False) -> None:
-        self.total, self.before, self.quiet = total, before, quiet
+    def __init__(self, total: int, before: int, quiet: bool = False, what: str = "cells x seeds") -> None:
+        self.total, self.before, self.quiet, self.what = total, before, quiet, what
         self.finished = float(before)
         self.partial: dict[int, float] = {}
         self.started = self.spoken = time.monotonic()
@@ -25,7 +25,7 @@ class Screen:
 
             self.bar = tqdm(total=total, initial=before, unit="cell-seed", leave=False, smoothing=0,
                             dynamic_ncols=True,
-                            bar_format="{percentage:3.0f}% |{bar}| {n:.0f}/{total} cells x seeds, {remaining} left")
+                            bar_format="{percentage:3.0f}% |{bar}| {n:.0f}/{total} " + what + ", {remaining} left")
 
     def progress(self, job: Job, fraction: float) -> None:
         """A running job is this far (0 to 1)."""
@@ -56,7 +56,7 @@ class Screen:
             self.bar.update(max(0.0, at - self.bar.n))
         elif not self.quiet and now - self.spoken >= LINE_EVERY and at < self.total:
             self.spoken = now
-            print(f"{at:.0f} of {self.total} cells x seeds, {duration(self._left(now, at))} left", file=sys.stderr,
+            print(f"{at:.0f} of {self.total} {self.what}, {duration(self._left(now, at))} left", file=sys.stderr,
                   flush=True)
 
     def _left(self, now: float, at: float) -> float | None:

@@ -53,13 +53,15 @@ class Done:
 def run(study: Study, options: driver.Options, evaluate: str = EVALUATE, compare: str = COMPARE) -> Summary:
     """Tune what is not tuned yet, write what came of it, and compare. Raises SimlabError; resumed after any kill."""
     plan.check_budget(study)
-    folder = Folder(options.out)
+    folder, begun = Folder(options.out), time.monotonic()
     if options.shard is None and not options.collect:
         folder.make()
         with folder.lock():
             folder.freeze(study)
             _Tuning(study, options, folder, evaluate).go()
-    return driver.run(settled(study, folder), replace(options, function=compare))
+    tuned = time.monotonic() - begun
+    found = driver.run(settled(study, folder), replace(options, function=compare))
+    return replace(found, seconds=found.seconds + tuned)
 
 
 def settled(study: Study, folder: Folder) -> Study:
@@ -98,7 +100,7 @@ class _Tuning:
 
     def go(self) -> None:
         done = self._resume()
-        screen = Screen(self.total, len(done), self.options.quiet)
+        screen = Screen(self.total, len(done), self.options.quiet, "tuning trials")
         if done and len(done) < self.total:
             screen.say(f"resuming {self.path}: {len(done)} of {self.total} tuning trials are done")
         start, before = time.monotonic(), len(done)
