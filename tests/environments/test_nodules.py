@@ -160,7 +160,7 @@ def test_limits_are_the_longitudinal_worlds():
     s = spec(w_c=0.5, times="regular")
     assert nodules.limit(s, "source", "full") == bayes(s, "source", "full").value
     noisy, clean = nodules.limits(s), nodules.limits(spec(w_c=0.5, times="regular", **CLEAN))
-    assert noisy["upper"] is True and clean["upper"] is False and noisy["internal"] == clean["internal"]
+    assert noisy["upper_bound"] and not clean["upper_bound"] and noisy["internal"] == clean["internal"]
     assert any("bracket" in note for note in noisy["notes"]) and not any("bracket" in n for n in clean["notes"])
 
 
