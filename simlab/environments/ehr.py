@@ -114,7 +114,7 @@ def observe(
     of_values, of_codes = rng.spawn(2)
     measured = measure(factors, spec, domain, of_values)
     values = laboratory(measured.z_clinical)
-    image = visits._stream("image", gaussian.maps(spec)[0], measured.z_image, factors.exists, factors, spec)
+    image = visits.view_stream("image", gaussian.maps(spec)[0], measured.z_image, factors.exists, factors, spec)
     labs, _, _ = names(spec)
     clinical = Stream(np.where(measured.taken, values, 0), measured.taken, tuple(labs),
                       tuple(UNITS[i % len(UNITS)][0] for i in range(len(labs))),

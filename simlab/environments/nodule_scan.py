@@ -28,6 +28,7 @@ def blur(side: int, psf: float, slab: float) -> tuple[Float[np.ndarray, "s s"], 
     far = at[:, None] - at
     sigma = psf / np.sqrt(8 * np.log(2))
     spread = np.exp(-0.5 * (far / sigma) ** 2) if sigma > 1e-3 else np.eye(side)
+    spread[spread < 1e-12] = 0  # tails that would be denormal numbers, which are slow, in float32
     spread /= spread.sum(axis=1, keepdims=True)
     voxel = FIELD / side
     # Overlap of the slice of thickness slab around one voxel's centre with each voxel.

@@ -19,6 +19,7 @@ e(x, w) = 1/(1 + exp(x/w)):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -89,17 +90,25 @@ def harmonic(k: int) -> tuple[int, tuple[float, ...]]:
     return m, tuple((norm * coefficients).tolist())
 
 
-def real_harmonic(k: int, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Real spherical harmonic k at unit vectors."""
+def real_harmonic(k: int, z: np.ndarray, turns: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Real spherical harmonic k at unit vectors; `turns[m]` has Re and Im of (x + iy)^m (`powers`)."""
     m, coefficients = harmonic(k)
     value = np.full_like(z, coefficients[-1])
     for c in coefficients[-2::-1]:
         value *= z
         value += z.dtype.type(c)
-    real, imaginary = np.ones_like(x), np.zeros_like(x)
-    for _ in range(abs(m)):
-        real, imaginary = real * x - imaginary * y, real * y + imaginary * x
-    return value * (imaginary if m < 0 else real)
+    if m:
+        value *= turns[abs(m)][m < 0]
+    return value
+
+
+def powers(x: np.ndarray, y: np.ndarray, most: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Re and Im of (x + iy)^m for m = 0 to `most`."""
+    out = [(np.ones_like(x), np.zeros_like(x)), (x, y)]
+    for _ in range(most - 1):
+        real, imaginary = out[-1]
+        out.append((real * x - imaginary * y, real * y + imaginary * x))
+    return out
 
 
 def grid(side: int) -> Float[np.ndarray, " side"]:
@@ -139,13 +148,20 @@ def _bumps(one: dict[str, float], x: np.ndarray, y: np.ndarray, z: np.ndarray, f
         return None
     inverse = 1 / np.maximum(far, far.dtype.type(1e-3))
     nx, ny, nz = x * inverse, y * inverse, z * inverse
+    turns = powers(nx, ny, max(abs(harmonic(_SPIKY[k])[0]) for k, _ in wanted))
     total = np.zeros_like(far)
     for k, amplitude in wanted:
-        total += far.dtype.type(amplitude) * real_harmonic(_SPIKY[k], nx, ny, nz)
+        bump = real_harmonic(_SPIKY[k], nz, turns)
+        bump *= far.dtype.type(amplitude)
+        total += bump
     return total
 
 
 def _step(x: np.ndarray, width: float) -> np.ndarray:
     """1/(1 + exp(x/width)), without overflow."""
-    return 1 / (1 + np.exp(np.minimum(x * x.dtype.type(1 / width), x.dtype.type(60))))
+    scaled = x * x.dtype.type(1 / width)
+    np.minimum(scaled, 60, out=scaled)
+    np.exp(scaled, out=scaled)
+    scaled += 1
+    return np.reciprocal(scaled, out=scaled)
 

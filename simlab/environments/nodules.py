@@ -78,7 +78,7 @@ def observe(
     z_image, z_clinical, shown = visits.measure(factors, spec, domain, of_measures)
     g_image, g_clinical = gaussian.maps(spec)
     if spec.layout == "coordinates":
-        image = visits._stream("image", g_image, z_image, factors.exists, factors, spec)
+        image = visits.view_stream("image", g_image, z_image, factors.exists, factors, spec)
     else:
         image = Stream(volumes(z_image, factors, spec, domain, of_volumes), factors.exists[..., None],
                        ("attenuation",), ("HU",), factors.time if spec.n_visits > 1 else None)
@@ -98,7 +98,7 @@ def observe(
                    "risk": {TASK.name: risk(law, shown)}}
     return Cohort(
         streams={"image": image,
-                 "clinical": visits._stream("clinical", g_clinical, z_clinical, factors.exists, factors, spec)},
+                 "clinical": visits.view_stream("clinical", g_clinical, z_clinical, factors.exists, factors, spec)},
         length=factors.length.astype(np.int64),
         record=record,
         subject=record.copy(),

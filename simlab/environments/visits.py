@@ -217,8 +217,8 @@ def observe(
         }
     return Cohort(
         streams={
-            "image": _stream("image", g_image, z_image, shown.image, factors, spec),
-            "clinical": _stream("clinical", g_clinical, z_clinical, shown.clinical, factors, spec),
+            "image": view_stream("image", g_image, z_image, shown.image, factors, spec),
+            "clinical": view_stream("clinical", g_clinical, z_clinical, shown.clinical, factors, spec),
         },
         length=factors.length.astype(np.int64),
         record=record,
@@ -230,7 +230,7 @@ def observe(
     )
 
 
-def _stream(
+def view_stream(
     name: str,
     to_features: ObservationMap,
     z: Float[np.ndarray, "n J p"],
