@@ -12,7 +12,7 @@ from simlab.errors import OutOfDomain
 from simlab.evaluation.collapse import diagnostics
 from simlab.training.pretrain import ROLES, Encoders, Settings
 
-Views = Mapping[str, Float[np.ndarray, "records _"]]
+Views = Mapping[str, Float[np.ndarray, "records ..."]]  # features by role; tokens and times, where arms read them
 Score = Callable[[Views], Float[np.ndarray, "records"]]
 
 
