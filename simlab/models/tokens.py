@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class Layout:
     def slices(self) -> list[slice]:
         """The tokens of each source."""
         ends = np.cumsum([0, *(s.tokens for s in self.sources)])
-        return [slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False)]
+        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
     def places(self) -> Places:
         """Role, visit and block (source and part) of every token."""
@@ -100,6 +101,8 @@ class Layout:
         blocks: int,
     ) -> tuple[Float[np.ndarray, "*fleet more narrow"], Float[np.ndarray, "*fleet more"]]:
         """Values and times of this layout's tokens as those of `split(blocks)`."""
+        if blocks < 2:
+            return values, times
         narrow = self.split(blocks).features
         parts, when = [], []
         for s, at in zip(self.sources, self.slices(), strict=True):
@@ -171,11 +174,15 @@ class Presented:
         return {**self.features(inputs), **self.tokeniser(inputs)}
 
 
-def fit(inputs: Inputs, roles: Mapping[str, Sequence[str]] | None = None, *, patch: int = 8) -> Tokeniser:
+def fit(
+    inputs: Inputs, roles: Mapping[str, Sequence[str]] | None = None, *, patch: int = 8, visits: int | None = None
+) -> Tokeniser:
     """The tokeniser fitted on these inputs: each feature to mean 0 and deviation 1 over the observed (a volume as a
-    whole). `roles` as in `present.fit`; `patch`: voxels a side of a volume's patches."""
+    whole). `roles` as in `present.fit`; `patch`: voxels a side of a volume's patches; `visits` of the grid (default:
+    as many as these inputs have; a fleet's members need one number)."""
     names = list(inputs.streams)
     chosen = {k: tuple(v) for k, v in (roles or {"image": names[:1], "clinical": names[1:]}).items()}
+    axis = max(s.visits for s in inputs.streams.values())
     sources, scaling = [], {}
     for role, name in ((r, n) for r in ROLES for n in chosen[r]):
         stream = inputs.streams[name]
@@ -188,8 +195,9 @@ def fit(inputs: Inputs, roles: Mapping[str, Sequence[str]] | None = None, *, pat
         spread = np.sqrt(np.where(known, (made - centre) ** 2, 0).sum(axis=over, dtype=np.float64) / count)
         scaling[name] = (np.asarray(centre), np.where(spread > 1e-6, spread, 1.0))
         some = known.any(axis=3)
-        static = stream.visits == 1
-        sources.append(Source(name, role, made.shape[3], made.shape[1], made.shape[2], static,
+        static = stream.visits == 1 and (stream.time is None or axis > 1)
+        grid = 1 if static else visits or made.shape[1]
+        sources.append(Source(name, role, made.shape[3], grid, made.shape[2], static,
                               bool((known.all(axis=3) != some).any())))
     return Tokeniser(Layout(tuple(sources), _follow_up(inputs)), scaling, patch)
 

@@ -22,18 +22,20 @@ from simlab.environments.scenario import sample_cohort
 from simlab.evaluation.auc import label_auc, rank, weighted_auc
 from simlab.evaluation.leak import excess
 from simlab.methods import Method
-from simlab.models import present
+from simlab.models import present, tokens
 from simlab.models.present import Presentation
+from simlab.models.tokens import Presented
 from simlab.sweep import progress
 from simlab.sweep.plan import Job, cell_spec
 from simlab.sweep.schema import Study
-from simlab.training import pretrain
+from simlab.training import pretrain, token_encoders, token_pretrain
 from simlab.training.data import Bench, Fit, Labelled, Views
 from simlab.training.loop import Diverged
 from simlab.training.pretrain import ROLES, Encoders, Settings
 from simlab.training.run import FAILURES, reason, run_arm
 
 Row = dict[str, Any]
+Shown = Presentation | Presented
 
 PRETRAINING_SHARE = 0.3  # of a job's time, for the time left that is shown; nothing depends on it
 
@@ -51,9 +53,10 @@ def run_job(study: Study, job: Job, look: Look | None = None) -> list[Row]:
     )
     arms = [methods.find(name) for name in study.arms]
     first = specs[job.cells[0]]
-    shown = {seed: _unlabelled(study, first, seed) for seed in job.seeds}
+    patch = settings.patch if any(arm.reads == "tokens" for arm in arms) else 0
+    shown = {seed: _unlabelled(study, first, seed, patch) for seed in job.seeds}
     unlabelled = {seed: views for seed, (_, _, views) in shown.items()}
-    encoders = _pretrain(study, arms, settings, unlabelled)
+    encoders = _pretrain(study, arms, settings, unlabelled, shown[job.seeds[0]][1])
     for seed, arm in ((s, a) for s in job.seeds for a in arms if look and a.pretrained):
         made = encoders[seed, arm.recipe]
         if look and isinstance(made, Encoders):
@@ -114,16 +117,19 @@ def _failure(error: Exception) -> Row:
     }
 
 
-def _unlabelled(study: Study, spec: Any, seed: int) -> tuple[Cohort, Presentation, Views]:
-    """The unlabelled records of a seed, the presentation fitted on them for all its cohorts, and their views."""
+def _unlabelled(study: Study, spec: Any, seed: int, patch: int) -> tuple[Cohort, Shown, Views]:
+    """The unlabelled records of a seed, the presentation fitted on them for all its cohorts, and their views; tokens
+    among these where arms read them (`patch` above 0)."""
     cohort = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world)
     inputs = cohort.inputs(None)
-    presentation = present.fit(inputs, as_is=True)
+    presentation: Shown = present.fit(inputs, as_is=True)
+    if patch:
+        presentation = Presented(presentation, tokens.fit(inputs, patch=patch, visits=cohort.visits))
     return cohort, presentation, presentation(inputs)
 
 
 def _views(
-    study: Study, presentation: Presentation, spec: Any, stage: str, n: int, seed: int, domain: str = "source"
+    study: Study, presentation: Shown, spec: Any, stage: str, n: int, seed: int, domain: str = "source"
 ) -> tuple[Views, Cohort]:
     cohort = sample_cohort(spec, stage, n, study.seed, seed, domain, world=study.world)
     return presentation(cohort.inputs(study.compare.task)), cohort
@@ -135,7 +141,7 @@ def _labelled(study: Study, labelled: tuple[Views, Cohort]) -> Labelled:
 
 
 def _pretrain(
-    study: Study, arms: list[Method], settings: Settings, unlabelled: Mapping[int, Views]
+    study: Study, arms: list[Method], settings: Settings, unlabelled: Mapping[int, Views], presentation: Shown
 ) -> dict[tuple[int, tuple[str, ...]], Encoders | Exception]:
     """One pretraining per distinct recipe and seed, all seeds of the job as one fleet; untrained encoders otherwise.
 
@@ -146,14 +152,21 @@ def _pretrain(
     made: dict[tuple[int, tuple[str, ...]], Encoders | Exception] = {}
     for method in {arm.recipe: arm for arm in arms}.values():
         found: list[Encoders] | list[Exception]
-        if method.pretrained:
-            views = {role: np.stack([v[role] for v in unlabelled.values()]) for role in ROLES}
-            try:
-                found = pretrain.pretrain(views, method, settings, seeds)
-            except FAILURES as error:
-                found = [error] * len(seeds)
-        else:
-            found = pretrain.random_encoders(inputs, settings, [initial for initial, _ in seeds])
+        names = ROLES if method.reads == "features" else ("tokens", "times")
+        try:
+            if method.pretrained:
+                views = {name: np.stack([v[name] for v in unlabelled.values()]) for name in names}
+                if isinstance(presentation, Presented) and method.reads == "tokens":
+                    found = token_pretrain.pretrain(views, presentation.layout, method, settings, seeds)
+                else:
+                    found = pretrain.pretrain(views, method, settings, seeds)
+            elif isinstance(presentation, Presented) and method.reads == "tokens":
+                initial = [one for one, _ in seeds]
+                found = token_encoders.random_encoders(presentation.layout, method, settings, initial)
+            else:
+                found = pretrain.random_encoders(inputs, settings, [initial for initial, _ in seeds])
+        except FAILURES as error:
+            found = [error] * len(seeds)
         made.update({(seed, method.recipe): e for seed, e in zip(unlabelled, found, strict=True)})
     return made
 
@@ -161,7 +174,7 @@ def _pretrain(
 class _Evaluation:
     """Test cohorts of one seed, sampled once for each setting of the knobs that they depend on."""
 
-    def __init__(self, study: Study, seed: int, presentation: Presentation) -> None:
+    def __init__(self, study: Study, seed: int, presentation: Shown) -> None:
         self.study, self.seed, self.presentation = study, seed, presentation
         self._cohorts: dict[tuple[Any, str], tuple[Views, Cohort]] = {}
         self._limits: dict[Any, float | None] = {}

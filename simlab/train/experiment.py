@@ -20,9 +20,9 @@ from simlab.cohort import Cohort
 from simlab.errors import DamagedFile, InvalidCohort, unknown
 from simlab.evaluation import intervals, splits
 from simlab.evaluation.auc import label_auc
-from simlab.models import present
+from simlab.models import present, tokens
 from simlab.train import health
-from simlab.training import pretrain
+from simlab.training import pretrain, token_encoders, token_pretrain
 from simlab.training.data import Bench, Labelled
 from simlab.training.method import Method
 from simlab.training.run import FAILURES, reason, run_arm
@@ -83,7 +83,9 @@ def run_split(
     train, test = list(splits.repeated(cohort.subject, y, index + 1, plan.test_share, plan.seed))[index]
     test = test[np.isfinite(y[test])]
     inputs = cohort.take(train).inputs(plan.task)
-    presentation = present.fit(inputs)
+    presentation: present.Presentation | tokens.Presented = present.fit(inputs)
+    if any(arm.reads == "tokens" for arm in arms):
+        presentation = tokens.Presented(presentation, tokens.fit(inputs, patch=settings.patch))
     views = presentation(inputs)
     labelled = _labelled(y[train], plan, index)
     data = Labelled({k: v[labelled] for k, v in views.items()}, y[train][labelled], cohort.subject[train][labelled])
@@ -95,7 +97,8 @@ def run_split(
         report(arm.name)
         try:
             if arm.recipe not in encoders:
-                encoders[arm.recipe] = _encoders(arm, views, settings, seeds, checkpoints)
+                layout = presentation.layout if isinstance(presentation, tokens.Presented) else None
+                encoders[arm.recipe] = _encoders(arm, views, layout, settings, seeds, checkpoints)
             fold_seed = rng.integer(plan.seed, index, "adaptation")
             fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], settings, fold_seed))
             scores = fit.score(shown)
@@ -140,20 +143,32 @@ def _labelled(y: Float[np.ndarray, "records"], plan: Plan, index: int) -> Int[np
 
 def _encoders(
     arm: Method,
-    views: dict[str, Float[np.ndarray, "records _"]],
+    views: dict[str, Float[np.ndarray, "records ..."]],
+    layout: tokens.Layout | None,
     settings: pretrain.Settings,
     seeds: tuple[int, int],
     checkpoints: Path | None,
 ) -> pretrain.Encoders:
+    """The arm's encoders, pretrained or as initialised. `layout`: of the tokens, where any arm reads them."""
+    reads_tokens = layout is not None and arm.reads == "tokens"
     if not arm.pretrained:
+        if reads_tokens:
+            return token_encoders.random_encoders(layout, arm, settings, [seeds[0]])[0]
         inputs = {role: views[role].shape[1] for role in pretrain.ROLES}
         return pretrain.random_encoders(inputs, settings, [seeds[0]])[0]
-    stacked = {role: views[role][None] for role in pretrain.ROLES}
-    if checkpoints is None:
-        return pretrain.pretrain(stacked, arm, settings, [seeds])[0]
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    file = checkpoints / f"{'-'.join(arm.recipe)}.pt"
-    return pretrain.pretrain(stacked, arm, settings, [seeds], checkpoint=file, every=max(1, settings.steps // 4))[0]
+    file, every = None, 0
+    if checkpoints is not None:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        file, every = checkpoints / f"{'-'.join(arm.recipe)}.pt", max(1, settings.steps // 4)
+    if reads_tokens:
+        stacked = {name: views[name][None] for name in ("tokens", "times")}
+        found = token_pretrain.pretrain(stacked, layout, arm, settings, [seeds], checkpoint=file, every=every)[0]
+    else:
+        stacked = {role: views[role][None] for role in pretrain.ROLES}
+        found = pretrain.pretrain(stacked, arm, settings, [seeds], checkpoint=file, every=every)[0]
+    if not isinstance(found, pretrain.Encoders):
+        raise found
+    return found
 
 
 @dataclass(frozen=True)

@@ -66,5 +66,5 @@ def encoder_diagnostics(bench: Bench, encoders: Encoders) -> dict[str, float]:
     """The collapse columns of each view on unlabelled records."""
     if encoders.kind == "identity":
         return {}
-    shown = encoders.represent({role: bench.pretraining[role][:2000] for role in ROLES})
+    shown = encoders.represent({name: x[:2000] for name, x in bench.pretraining.items()})
     return {k: v for role in ROLES for k, v in diagnostics(shown[role], role).items()}

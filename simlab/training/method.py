@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from simlab.errors import OutOfDomain
 
-VIEWS = ("none", "cross-modal")
+VIEWS = ("none", "cross-modal", "visit", "token", "coordinate", "both", "next-step")
 TARGETS = ("none", "ema", "stop-gradient", "online", "input")
 AGAINST_COLLAPSE = ("none", "vicreg", "sigreg", "barlow", "contrastive")
-PREDICTORS = ("none", "linear", "mlp")
+PREDICTORS = ("none", "linear", "mlp", "transformer")
+READS = ("features", "tokens")
 ENCODERS = ("identity", "linear", "mlp")
-ADAPTATIONS = ("frozen", "finetuned", "scratch", "closed-form")
+ADAPTATIONS = ("frozen", "frozen-mlp", "partial", "finetuned", "scratch", "closed-form")
 STREAMS = ("all", "image", "clinical")
 TUNINGS = ("cross-validated", "none")
 
@@ -23,7 +24,9 @@ TUNINGS = ("cross-validated", "none")
 class Method:
     """One arm: what it sees, how it is pretrained, how it is adapted to the labels, and which theory predicts it.
 
-    `streams`: "all", or the one role that it sees ("image", "clinical": the scenario's first and second stream).
+    `reads`: each view's features (summaries over visits), or its tokens, one a stream and visit; every view but
+    cross-modal needs tokens. `streams`: "all", or the one role that it sees ("image", "clinical": the scenario's first
+    and second stream).
     `theory`: the key of `finite` in `simlab.limits` that predicts the arm in the Gaussian world, or None.
     """
 
@@ -39,6 +42,7 @@ class Method:
     streams: str = "all"
     tuning: str = "cross-validated"
     theory: str | None = None
+    reads: str = "features"
 
     def __post_init__(self) -> None:
         for axis, allowed in (
@@ -50,6 +54,7 @@ class Method:
             ("adaptation", ADAPTATIONS),
             ("streams", STREAMS),
             ("tuning", TUNINGS),
+            ("reads", READS),
         ):
             if getattr(self, axis) not in allowed:
                 raise OutOfDomain(f"method {self.name}: {axis} = {getattr(self, axis)!r}; known: {', '.join(allowed)}.")
@@ -57,6 +62,9 @@ class Method:
             raise OutOfDomain(f"method {self.name}: view and target are both given, or both none.")
         if self.target == "input" and self.predictor == "none":
             raise OutOfDomain(f"method {self.name}: target = 'input' needs a predictor (linear or mlp) to decode.")
+        if self.reads == "features" and (self.view not in ("none", "cross-modal") or self.predictor == "transformer"):
+            raise OutOfDomain(f"method {self.name}: view = {self.view!r} and predictor = {self.predictor!r} need "
+                              "reads = 'tokens'.")
         if ":" not in self.trainer:
             raise OutOfDomain(f"method {self.name}: trainer = {self.trainer!r}; expected 'module:function'.")
 
@@ -68,4 +76,4 @@ class Method:
     @property
     def recipe(self) -> tuple[str, ...]:
         """What pretraining depends on: arms of equal recipe share one pretrained encoder a seed."""
-        return (self.view, self.target, self.against_collapse, self.predictor, self.encoder)
+        return (self.view, self.target, self.against_collapse, self.predictor, self.encoder, self.reads)

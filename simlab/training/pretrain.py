@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,15 @@ class Settings:
     weight_decay: float = 1e-4
     finetune_steps: int = 200
     device: str = "cpu"
+    encoder_rate: float = 1.0  # of fine-tuned encoders, as a share of the head's learning rate
+    token_encoder: str = "transformer"  # "transformer" | "linear" | "mlp": of arms that read tokens
+    depth: int = 2  # blocks of the transformer
+    decay: str = "key"  # "key" | "query" | "none": how old visits fade (simlab.models.transformer)
+    missing: str = "masked"  # "masked" | "zero-filled": a stream that is missing at a visit
+    readout: str = "last"  # "last" | "mean": a record's representation from its tokens
+    masked: float = 0.5  # share of visits, tokens or blocks that is predicted
+    coordinates: int = 6  # blocks that a visit's vector is cut into (coordinate view)
+    patch: int = 8  # voxels a side of a volume's patches
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Encoders:
     curve: tuple[dict[str, float], ...] = ()
 
     def represent(
-        self, views: Mapping[str, Float[np.ndarray, "records _"]], roles: Sequence[str] = ROLES
+        self, views: Mapping[str, Float[np.ndarray, "records ..."]], roles: Sequence[str] = ROLES
     ) -> dict[str, Float[np.ndarray, "records width"]]:
         """Each view's representation, (records, width) float64; the identity encoder returns the features."""
         if self.kind == "identity":
@@ -61,6 +71,32 @@ class Encoders:
                 x = torch.as_tensor(np.asarray(views[role], dtype=np.float32))[None]
                 made[role] = fleet.apply(self.parameters, role, x)[0].numpy().astype(np.float64)
         return made
+
+    def inputs(self, shown: Mapping[str, Float[np.ndarray, "records ..."]], roles: Sequence[str] = ROLES) -> Any:
+        """What `features` reads of these records, for a fleet of one."""
+        return {role: torch.as_tensor(np.asarray(shown[role], dtype=np.float32))[None] for role in roles}
+
+    def features(
+        self, parameters: Mapping[str, Tensor], inputs: Any, roles: Sequence[str] = ROLES
+    ) -> Float[Tensor, "members records _"]:
+        """The representations of these roles side by side, of every member of `parameters`, with gradient."""
+        members = next(iter(parameters.values())).shape[0]
+        return torch.cat([fleet.apply(parameters, r, inputs[r].expand(members, -1, -1)) for r in roles], dim=2)
+
+    def own(self, roles: Sequence[str] = ROLES) -> fleet.Parameters:
+        """The parameters of these roles' encoders."""
+        return {k: v for k, v in self.parameters.items() if k.split(".")[0] in roles}
+
+    def last_block(self, roles: Sequence[str] = ROLES) -> list[str]:
+        """Names of the parameters of the last layer of these roles' encoders."""
+        return last_layers(self.own(roles))
+
+
+def last_layers(parameters: Mapping[str, Tensor]) -> list[str]:
+    """Names of the parameters of the last layer of each network (NETWORK.LAYER.weight or bias)."""
+    layer = {name: name.split(".")[-2] for name in parameters}
+    last = max(layer.values(), key=int)
+    return [name for name, at in layer.items() if at == last]
 
 
 def random_encoders(inputs: Mapping[str, int], settings: Settings, seeds: Sequence[int]) -> list[Encoders]:
