@@ -68,6 +68,7 @@ class Train:
     missing: str = setting("masked", Choice(("masked", "zero-filled")), "a stream that is missing at a visit")
     readout: str = setting("last", Choice(("last", "mean")), "a record's representation from its tokens")
     masked: float = setting(0.5, Interval(0, 1, low_open=True, high_open=True), "share of a record that is predicted")
+    goal: str = setting("whole", Choice(("whole", "target")), "tokens in whose light a token's goal is encoded")
     coordinates: int = setting(6, Interval(2, 4096, whole=True), "blocks of a visit's vector (coordinate view)")
     patch: int = setting(8, Interval(1, 1024, whole=True), "voxels a side of a volume's patches")
     fleet: int = setting(4, Interval(1, 4096, whole=True), "seeds trained together as one batched fleet (one job)")

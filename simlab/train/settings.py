@@ -20,6 +20,7 @@ DEFAULTS: dict[str, float | int | str] = {
     "missing": "masked",
     "readout": "last",
     "masked": 0.5,
+    "goal": "whole",
     "coordinates": 6,
     "patch": 8,
 }
@@ -29,6 +30,7 @@ CHOICES = {
     "decay": ("key", "query", "none"),
     "missing": ("masked", "zero-filled"),
     "readout": ("last", "mean"),
+    "goal": ("whole", "target"),
 }
 
 

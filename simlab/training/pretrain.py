@@ -47,6 +47,7 @@ class Settings:
     missing: str = "masked"  # "masked" | "zero-filled": a stream that is missing at a visit
     readout: str = "last"  # "last" | "mean": a record's representation from its tokens
     masked: float = 0.5  # share of visits, tokens or blocks that is predicted
+    goal: str = "whole"  # "whole" | "target": the tokens in whose light a token's goal is encoded
     coordinates: int = 6  # blocks that a visit's vector is cut into (coordinate view)
     patch: int = 8  # voxels a side of a volume's patches
 

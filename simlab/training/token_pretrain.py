@@ -3,12 +3,14 @@
 Each step every record is split anew into context and target tokens (`objectives.views`). With a predictor, a few of
 its target tokens are predicted from the context, each a row of the batch:
 
-    prediction  P(encoder(context), where and when)        goal  the token's embedding in the whole record by the EMA
-                                                                 encoder or the online one, or what it holds (input)
+    prediction  P(encoder(context), where and when)        goal  the token's embedding by the EMA encoder or the online
+                                                                 one, or what it holds (input)
 
 so that records of any number of tokens weigh alike and the table of `training.objective` serves unchanged. Goals are
 centred within their source and part: which token it is predicts nothing of them. Without a predictor the pooled
 embeddings of the two halves, each encoded on its own, are matched: prediction and goal are one row a record.
+A goal is encoded in the light of the whole record, as in I-JEPA, or of the target tokens alone (setting `goal`): in
+the whole record attention may carry the context into it, and skill is then no proof that anything was predictable.
 What keeps embeddings apart acts on the pooled context and on goals that carry a gradient, centred likewise.
 """
 
@@ -140,7 +142,8 @@ class Task:
             return prediction, goal, apart
         own = self.state if method.target == "ema" else parameters
         with torch.set_grad_enabled(method.target != "ema" and torch.is_grad_enabled()):
-            whole = self.encoder.encode(own, batch, draw.target if alone else batch.seen)
+            shown = draw.target if alone or self.settings.goal == "target" else batch.seen
+            whole = self.encoder.encode(own, batch, shown)
             goal = pool(whole, draw.target) if alone else self._rows(whole, draw.slots)
         if not alone:
             goal = views.centre(goal, self.places.block.to(goal.device)[draw.slots].flatten(1), self.blocks)
