@@ -50,6 +50,7 @@ _POINTS = (
     ("lejepa", "LeJEPA: the two views' embeddings together, SIGReg", "online", "sigreg", "none", "cross_modal"),
     ("barlow", "Barlow Twins between the two views", "online", "barlow", "none", "cross_modal"),
     ("clip", "CLIP (InfoNCE) between the two views", "online", "contrastive", "none", None),
+    ("clip-learned", "CLIP with a learned temperature, as published", "online", "contrastive-learned", "none", None),
     ("mae", "cross-modal MAE: each view reconstructs the other's features", "input", "none", "linear", None),
     ("jepa-stopgrad", "cross-modal JEPA, stop-gradient target (no EMA)", "stop-gradient", "none", "mlp", None),
     ("unguarded", "online target with nothing against collapse (it collapses: a planted failure)", "online", "none",

@@ -11,7 +11,7 @@ from simlab.errors import OutOfDomain
 
 VIEWS = ("none", "cross-modal", "visit", "token", "coordinate", "both", "next-step")
 TARGETS = ("none", "ema", "stop-gradient", "online", "input")
-AGAINST_COLLAPSE = ("none", "vicreg", "sigreg", "barlow", "contrastive")
+AGAINST_COLLAPSE = ("none", "vicreg", "sigreg", "barlow", "contrastive", "contrastive-learned")
 PREDICTORS = ("none", "linear", "mlp", "transformer")
 READS = ("features", "tokens")
 ENCODERS = ("identity", "linear", "mlp")

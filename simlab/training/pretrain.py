@@ -122,6 +122,8 @@ def pretrain(
     A member that diverges alone is returned as its error.
     Raises loop.Diverged when all do, DamagedFile (checkpoint), OutOfDomain.
     """
+    if method.reads != "features":
+        raise OutOfDomain(f"method {method.name} reads tokens, which these records were not cut into.")
     device = find_device(settings.device)
     data = {role: torch.as_tensor(views[role], dtype=torch.float32).to(device) for role in ROLES}
     members, records = data["image"].shape[:2]
@@ -135,9 +137,10 @@ def pretrain(
             outputs = inputs[objective.OTHER[role]] if method.target == "input" else settings.width
             layers = fleet.sizes(method.predictor, settings.width, outputs, 2 * settings.width)
             parameters.update(fleet.initialise(f"predict-{role}", layers, generators))
+    terms = objective.of(method)
+    parameters.update(terms.parameters(members))
     parameters = {k: v.to(device) for k, v in parameters.items()}
     order = [_generator(s) for _, s in seeds]
-    terms = objective.of(method)
     size = min(settings.batch, records)
     job = loop.Job(
         parameters,

@@ -64,7 +64,8 @@ def pretrain(
         raise OutOfDomain(f"pretraining needs one seed a member: {len(seeds)} for {members}.")
     task = Task(method, encoder, settings)
     generators = [_generator(initial) for initial, _ in seeds]
-    parameters = encoder.initialise(generators) | task.predictor.initialise(generators)
+    parameters = (encoder.initialise(generators) | task.predictor.initialise(generators)
+                  | task.terms.parameters(members))
     parameters = {k: v.to(device) for k, v in parameters.items()}
     order = [_generator(s) for _, s in seeds]
     source = Draws(task, torch.as_tensor(tokens), torch.as_tensor(times), order, device)
@@ -114,7 +115,7 @@ class Task:
         self.terms = objective.of(method)
         outputs = encoder.layout.features if method.target == "input" else settings.width
         self.predictor = Predictor(encoder.layout, method.predictor, settings.width, outputs, settings.hidden)
-        self.rows = 1 if method.against_collapse == "contrastive" else ROWS
+        self.rows = 1 if method.against_collapse.startswith("contrastive") else ROWS
         self.places = encoder.layout.places()
         self.blocks = int(self.places.block.max()) + 1
         self.state: fleet.Parameters = {}
@@ -125,7 +126,7 @@ class Task:
         terms = self.terms
         if self.method.predictor == "none" and self.method.target == "online" and terms.pair:
             return terms.pair(prediction, goal)
-        parts = {"match": terms.match(prediction, goal)}
+        parts = {"match": terms.value(prediction, goal, parameters.get("scale"))}
         if terms.spread:
             parts |= {f"spread-{name}": terms.spread(z, draw.slices) for name, z in apart.items()}
         return sum(parts.values(), start=torch.zeros(())), {k: v.detach() for k, v in parts.items()}
@@ -177,14 +178,16 @@ class Task:
     def observe(self, parameters: fleet.Parameters, draw: Draw) -> objective.Parts:
         """Skill (of all rows, and by the role that is predicted), each role's spectrum, how far the EMA lags."""
         prediction, goal, _ = self.pair(parameters, draw)
-        found = {"skill": self.terms.skill(prediction, goal)}
+        scale = parameters.get("scale")
+        found = {"skill": self.terms.skill(prediction, goal, scale)}
         if self.method.predictor != "none":
             role = self.places.role.to(goal.device)[draw.slots].flatten(1)
             for i, name in enumerate(ROLES):
                 rows = [role[m] == i for m in range(len(role))]
                 if all(int(r.sum()) > 1 for r in rows):
                     found[f"skill-{name}"] = torch.cat([
-                        self.terms.skill(prediction[m : m + 1, r], goal[m : m + 1, r]) for m, r in enumerate(rows)])
+                        self.terms.skill(prediction[m : m + 1, r], goal[m : m + 1, r],
+                                         None if scale is None else scale[m : m + 1]) for m, r in enumerate(rows)])
         shown = self.encoder.encode(self.state or parameters, draw.tokens, draw.tokens.seen)
         for role_name, z in readout(shown, draw.tokens, self.encoder.layout, self.settings.readout).items():
             found |= {f"{name}-{role_name}": value for name, value in spectrum.summary(z).items()}

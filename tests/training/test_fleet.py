@@ -30,7 +30,7 @@ WIDE = Settings(encoder="mlp", width=32, hidden=64, steps=15, batch=256)
 
 
 # One of each recipe that trains, and two points that have no name: any point on the axes runs.
-RECIPES = {m.recipe: m for m in METHODS.values() if m.pretrained}
+RECIPES = {m.recipe: m for m in METHODS.values() if m.pretrained and m.reads == "features"}
 POINTS = [
     *RECIPES.values(),
     replace(METHODS["lejepa-frozen"], name="sigreg-ema-mlp", target="ema", predictor="mlp"),

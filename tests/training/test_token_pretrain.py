@@ -1,4 +1,4 @@
-"""Pretraining over tokens: every point trains in the one loop, exactly resumable, and looks at nothing that it may not."""
+"""Pretraining over tokens: every point trains in the one loop, resumes exactly, looks at nothing that it may not."""
 
 from __future__ import annotations
 
