@@ -1,5 +1,5 @@
 # make sweep   set up once, run the default study, show the map        make test    the test suite
-# make proofs  the longer proofs        make bench  timings        make lint        make clean
+# make proofs  the longer proofs        make bench  ratios of speed        make lint        make clean
 #
 # PYTHON=python3.12   the interpreter that the environment is made from (3.11 or newer)
 # VENV=DIR            where the environment lies (default .venv)
@@ -40,7 +40,7 @@ proofs: $(READY)
 
 bench: $(READY)
 	@echo "simlab: timing"
-	@$(RUN) -m pytest tests/benchmarks --benchmark-enable --benchmark-only $(ARGS)
+	@$(RUN) -m pytest tests/benchmarks -o addopts=--import-mode=importlib --benchmark-only $(ARGS)
 
 lint: $(READY)
 	@echo "simlab: linting"

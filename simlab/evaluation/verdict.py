@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from simlab.evaluation import spectrum
 
@@ -35,6 +35,13 @@ def verdict(z: Float[np.ndarray, "records width"], features: int | None = None) 
     rank = float(spectrum.effective_rank(spectrum.eigenvalues(exact)))
     dead = deviation.min() < DEAD_SHARE * deviation.max()
     return "dimensional collapse" if rank < RANK_SHARE * possible or dead else "healthy"
+
+
+def existing(
+    z: Float[np.ndarray, "records tokens width"], exists: Bool[np.ndarray, "records tokens"]
+) -> Float[np.ndarray, "rows width"]:
+    """The embeddings of tokens that exist, one a row: what `verdict` reads of an encoder over padded visits."""
+    return z[exists]
 
 
 def report(

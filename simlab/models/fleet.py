@@ -1,8 +1,8 @@
 """Small encoders as fleets: M models of equal shape held in stacked tensors, computed by batched products.
 
 A single model is a fleet of one. Members never touch each other: each has its own initialisation, data and generator,
-and on a CPU its bits do not depend on its fleet (tests/training/test_fleet.py). The exception is a width of one: a
-product with a single column may round otherwise in another fleet, which is why fleets follow from the frozen study.
+and on a CPU its bits do not depend on its fleet (tests/training/test_fleet.py). A product with a single column may
+round otherwise in another fleet, so pretraining at a width of one takes its members one after the other.
 """
 
 from __future__ import annotations

@@ -40,8 +40,7 @@ def vicreg(
     a: Float[Tensor, "members batch width"], b: Float[Tensor, "members batch width"]
 ) -> Float[Tensor, "members"]:
     """The VICReg loss of two views' embeddings, one value per member."""
-    spread = (variance(a) + variance(b)) / 2
-    return INVARIANCE * invariance(a, b) + VARIANCE * spread + COVARIANCE * (covariance(a) + covariance(b))
+    return parts(a, b)[0]
 
 
 def match(a: Float[Tensor, "members batch width"], b: Float[Tensor, "members batch width"]) -> Float[Tensor, "members"]:
@@ -58,10 +57,8 @@ def parts(
     a: Float[Tensor, "members batch width"], b: Float[Tensor, "members batch width"]
 ) -> tuple[Float[Tensor, "members"], dict[str, Tensor]]:
     """The loss, and its three terms without their weights and without gradient."""
-    with torch.no_grad():
-        terms = {
-            "invariance": invariance(a, b),
-            "variance": (variance(a) + variance(b)) / 2,
-            "covariance": covariance(a) + covariance(b),
-        }
-    return vicreg(a, b), terms
+    apart = (variance(a) + variance(b)) / 2
+    together = invariance(a, b)
+    mixed = covariance(a) + covariance(b)
+    loss = INVARIANCE * together + VARIANCE * apart + COVARIANCE * mixed
+    return loss, {"invariance": together.detach(), "variance": apart.detach(), "covariance": mixed.detach()}

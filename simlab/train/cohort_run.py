@@ -76,7 +76,8 @@ def _splits(
         split = Split.of(found) if found else None
         if split is None:
             checkpoints = folder / "pretraining" / f"{index:04d}"
-            split = run_split(cohort, arms, settings, plan, index, lambda arm: bar.set_postfix_str(arm), checkpoints)
+            report, kept = bar.set_postfix_str, folder / "artefacts"
+            split = run_split(cohort, arms, settings, plan, index, report, checkpoints, kept)
             run_folder.save(file, asdict(split))
             shutil.rmtree(checkpoints, ignore_errors=True)
             if not quiet and not sys.stderr.isatty():

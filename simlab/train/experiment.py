@@ -21,6 +21,7 @@ from simlab.errors import DamagedFile, InvalidCohort, unknown
 from simlab.evaluation import intervals, splits
 from simlab.evaluation.auc import label_auc
 from simlab.models import present, tokens
+from simlab.train import folder as run_folder
 from simlab.train import health
 from simlab.training import pretrain, token_encoders, token_pretrain
 from simlab.training.data import Bench, Labelled
@@ -74,8 +75,10 @@ def run_split(
     index: int,
     report: Callable[[str], None],
     checkpoints: Path | None = None,
+    artefacts: Path | None = None,
 ) -> Split:
-    """Pretrain, adapt and score every arm on split `index`; pretraining resumes from a file in `checkpoints`.
+    """Pretrain, adapt and score every arm on split `index`; pretraining resumes from a file in `checkpoints`, and what
+    the first arm's encoders make of the test records is kept in `artefacts`.
 
     Raises InvalidCohort without two streams, OutOfDomain with too few labels, DamagedFile for a checkpoint.
     """
@@ -113,7 +116,10 @@ def run_split(
     first = encoders.get(arms[0].recipe)
     seen = health.Health("", {}, ())
     if first is not None and arms[0].pretrained:
-        seen = health.examine(first, views, cohort.subject[train])
+        seen = health.examine(first, views, cohort.subject[train], site=cohort.site[train])
+        if artefacts is not None:
+            arrays = health.artefacts(first, shown, cohort.record[test], site=cohort.site[test])
+            run_folder.save_arrays(artefacts / f"0-{index}-{arms[0].name}.npz", arrays)
     return Split(
         index,
         metrics,

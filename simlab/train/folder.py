@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from simlab import __version__
 from simlab.errors import DamagedFile, OutOfDomain
+from simlab.files import write_aside
 
 
 def open_folder(folder: Path, frozen: dict[str, object]) -> None:
@@ -68,6 +70,12 @@ def save(file: Path, content: dict[str, object]) -> None:
         out.flush()
         os.fsync(out.fileno())
     aside.replace(file)
+
+
+def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Arrays as one `.npz`, written aside; equal runs write equal bytes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(file, lambda out: np.savez(out, **arrays))  # type: ignore[arg-type]
 
 
 def provenance() -> dict[str, object]:

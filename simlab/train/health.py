@@ -13,6 +13,7 @@ from simlab.training.data import Views
 from simlab.training.pretrain import Encoders
 
 ROWS = 2000  # records that are read
+KEPT = 500  # of them whose embedding is kept
 POINTS = 6  # of the curve that are shown
 
 
@@ -26,20 +27,55 @@ class Health:
 
 
 def examine(
-    encoders: Encoders, views: Views, subjects: np.ndarray, factors: Mapping[str, np.ndarray] | None = None
+    encoders: Encoders,
+    views: Views,
+    subjects: np.ndarray,
+    factors: Mapping[str, np.ndarray] | None = None,
+    site: np.ndarray | None = None,
 ) -> Health:
     """The health of encoders on unlabelled records; `factors`: the true ones, where the world is synthetic.
 
-    `readable/FACTOR/VIEW` is the held-out R2 of a factor read linearly from that view's representation.
+    `readable/FACTOR/VIEW` is the held-out R2 of a factor (`site`: of which site it is, where there are several) read
+    linearly from that view's representation.
     """
     shown = encoders.represent({role: x[:ROWS] for role, x in views.items()})
+    factors = {**(factors or {}), **_site(site)}
     features = {role: x.shape[1] for role, x in views.items()}
     word, numbers = verdict.report(shown, np.unique(subjects, return_inverse=True)[1][:ROWS], features)
     if word != "diverged":
         for role, z in shown.items():
-            known = {name: factor[:ROWS] for name, factor in (factors or {}).items()}
+            known = {name: factor[:ROWS] for name, factor in factors.items()}
             numbers |= {f"readable/{name}/{role}": r2 for name, r2 in verdict.readability(z, known).items()}
     return Health(word, numbers, encoders.curve)
+
+
+def _site(site: np.ndarray | None) -> dict[str, np.ndarray]:
+    """One column a site, one in the record's own; nothing where all records are of one."""
+    names = [] if site is None else np.unique(site[:ROWS])
+    return {} if len(names) < 2 else {"site": (site[:, None] == names).astype(np.float64)}
+
+
+def artefacts(
+    encoders: Encoders,
+    views: Views,
+    record: np.ndarray,
+    factors: Mapping[str, np.ndarray] | None = None,
+    site: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """What a page about one representation needs, by view: 500 embeddings (and their records' ids), the spectrum
+    (singular values over the square root of the records), each dimension's deviation, readability, training curves."""
+    shown = encoders.represent({role: x[:ROWS] for role, x in views.items()})
+    known = {name: x[:ROWS] for name, x in {**(factors or {}), **_site(site)}.items()}
+    found = {"record": np.asarray(record[:KEPT])}
+    for role, z in shown.items():
+        found |= {
+            f"embedding/{role}": z[:KEPT].astype(np.float32),
+            f"spectrum/{role}": np.linalg.svd(z - z.mean(axis=0), compute_uv=False) / np.sqrt(len(z)),
+            f"deviation/{role}": z.std(axis=0),
+        }
+        found |= {f"readability/{name}/{role}": np.array(r2) for name, r2 in verdict.readability(z, known).items()}
+    names = encoders.curve[0] if encoders.curve else ()
+    return found | {f"curve/{name}": np.array([point[name] for point in encoders.curve]) for name in names}
 
 
 def summary(found: Sequence[Health]) -> dict[str, object]:

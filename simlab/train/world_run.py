@@ -113,7 +113,9 @@ def _seed(
 
     def look(_: int, arm: Method, encoders: Encoders, views: Views, cohort: Cohort) -> None:
         if arm.name == first.name:
-            found.append(health.examine(encoders, views, cohort.subject, cohort.factors))
+            found.append(health.examine(encoders, views, cohort.subject, cohort.factors, cohort.site))
+            arrays = health.artefacts(encoders, views, cohort.record, cohort.factors, cohort.site)
+            run_folder.save_arrays(folder / "artefacts" / f"0-{seed}-{arm.name}.npz", arrays)
 
     rows = run_job(study, Job(0, (0,), (seed,), options.device, options.threads), look)
     seen = [

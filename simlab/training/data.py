@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from simlab.errors import OutOfDomain
+from simlab.evaluation import verdict
 from simlab.evaluation.collapse import diagnostics
 from simlab.training.pretrain import ROLES, Encoders, Settings
 
@@ -63,8 +64,20 @@ def columns(views: Views, streams: str) -> Float[np.ndarray, "records features"]
 
 
 def encoder_diagnostics(bench: Bench, encoders: Encoders) -> dict[str, float]:
-    """The collapse columns of each view on unlabelled records."""
+    """The collapse columns of each view on unlabelled records; with `diagnostics = "full"` every one that there is.
+
+    `diag/verdict` is 3 healthy, 2 dimensional collapse, 1 full collapse, 0 diverged (`verdict.WORST`); `diag/skill/...`
+    and `diag/lag/...` are the last point of the training curve. LiDAR takes the two views of a record as its samples.
+    """
     if encoders.kind == "identity":
         return {}
-    shown = encoders.represent({name: x[:2000] for name, x in bench.pretraining.items()})
-    return {k: v for role in ROLES for k, v in diagnostics(shown[role], role).items()}
+    rows = {name: x[:2000] for name, x in bench.pretraining.items()}
+    shown = encoders.represent(rows)
+    found = {k: v for role in ROLES for k, v in diagnostics(shown[role], role).items()}
+    if bench.settings.diagnostics == "full":
+        word, numbers = verdict.report(shown, features={role: rows[role].shape[1] for role in ROLES})
+        last = encoders.curve[-1] if encoders.curve else {}
+        along = {k.replace("-", "/", 1): v for k, v in last.items() if k.split("-")[0] in ("skill", "lag")}
+        more = {"verdict": float(verdict.WORST.index(word)), **numbers, **along}
+        found |= {f"diag/{k}": float(v) for k, v in more.items() if f"diag/{k}" not in found}
+    return found

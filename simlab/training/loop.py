@@ -10,7 +10,7 @@ import math
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from simlab.errors import DamagedFile, SimlabError
 from simlab.models.fleet import Parameters
 
-FORMAT = 1
+FORMAT = 2
 Batch = object
 Report = Callable[[int, dict[str, float]], None]
 
@@ -61,7 +61,8 @@ class Job:
     observe: Callable[[int], dict[str, Tensor]] = lambda step: {}  # (members,) each, at points of the curve
     state: Parameters = field(default_factory=dict)
     generators: Sequence[torch.Generator] = ()
-    name: str = "training"  # written into checkpoints; a checkpoint of another name is refused
+    name: str = "training"
+    identity: Callable[[], Mapping[str, str]] = dict  # what makes a run this one: a checkpoint that differs is refused
 
 
 def train(
@@ -70,14 +71,18 @@ def train(
     """Run the job to its last step, in place; returns the curve: about fifty points, each a list over members.
 
     With a `checkpoint` path the run resumes from it when it exists, and saves there each `every` steps and at the end.
-    Raises Diverged when no member's loss is finite
-    any more, DamagedFile for a checkpoint that cannot be read or is another job's.
+    Raises Diverged when no member's loss is finite any more, DamagedFile for a checkpoint that cannot be read or is
+    another run's (another job, identity or software).
+
+    Each point holds the loss and, as "best-loss" and "best-step", the least loss so far and its step.
     """
     leaves = [p.requires_grad_(True) for p in job.parameters.values()]
     optimiser = torch.optim.AdamW(
         leaves, lr=job.optimiser.learning_rate, weight_decay=job.optimiser.weight_decay, foreach=True
     )
-    start, curve = _resume(job, optimiser, checkpoint)
+    members = leaves[0].shape[:1]
+    best = {"loss": leaves[0].new_full(members, math.inf), "step": leaves[0].new_zeros(members)}
+    start, curve = _resume(job, optimiser, best, checkpoint)
     stride = max(1, job.steps // 50)
     for step in range(start, job.steps):
         for group in optimiser.param_groups:
@@ -88,12 +93,14 @@ def train(
         clip_members(leaves, job.optimiser.clip)
         optimiser.step()
         job.after_step(step)
+        _keep_best(best, losses.detach(), step)
         if step % stride == 0 or step + 1 == job.steps:
-            curve.append(_point(job.name, step, losses, {**parts, **job.observe(step)}))
+            found = {f"best-{k}": v for k, v in best.items()} | parts | job.observe(step)
+            curve.append(_point(job.name, step, losses, found))
             if report:
                 report(step + 1, {k: sum(v) / len(v) for k, v in curve[-1].items() if k != "step"})
         if checkpoint and ((every and (step + 1) % every == 0) or step + 1 == job.steps):
-            _save(job, optimiser, checkpoint, step + 1, curve)
+            _save(job, optimiser, best, checkpoint, step + 1, curve)
     for p in leaves:
         p.requires_grad_(False)
     return curve
@@ -123,17 +130,34 @@ def diverged(name: str, step: int) -> Diverged:
     return Diverged(f"{name} diverged by step {step}: its loss is not a number; lower train.learning_rate.")
 
 
+def _keep_best(best: Parameters, losses: Tensor, step: int) -> None:
+    """In place: each member's least loss so far and its step; a loss that is not a number is never the least."""
+    losses = losses.to(best["loss"])
+    better = losses < best["loss"]
+    best["loss"] = torch.where(better, losses, best["loss"])
+    best["step"] = torch.where(better, float(step), best["step"])
+
+
+def _identity(job: Job) -> dict[str, str]:
+    return {"job": job.name, "steps": str(job.steps), "torch": str(torch.__version__), **job.identity()}
+
+
 def _save(
-    job: Job, optimiser: torch.optim.Optimizer, path: Path, step: int, curve: list[dict[str, list[float]]]
+    job: Job,
+    optimiser: torch.optim.Optimizer,
+    best: Parameters,
+    path: Path,
+    step: int,
+    curve: list[dict[str, list[float]]],
 ) -> None:
     content = {
         "format": FORMAT,
-        "name": job.name,
+        "identity": _identity(job),
         "step": step,
-        "steps": job.steps,
         "curve": curve,
         "parameters": {k: v.detach() for k, v in job.parameters.items()},
         "state": dict(job.state),
+        "best": dict(best),
         "optimiser": optimiser.state_dict(),
         "generators": [g.get_state() for g in job.generators],
     }
@@ -145,31 +169,41 @@ def _save(
     aside.replace(path)
 
 
-def _resume(job: Job, optimiser: torch.optim.Optimizer, path: Path | None) -> tuple[int, list[dict[str, list[float]]]]:
+def _resume(
+    job: Job, optimiser: torch.optim.Optimizer, best: Parameters, path: Path | None
+) -> tuple[int, list[dict[str, list[float]]]]:
     if path is None or not path.exists():
         return 0, []
     try:
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise DamagedFile(
             f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start again."
         ) from error
-    shapes = {k: tuple(v.shape) for k, v in job.parameters.items()}
-    if (
-        not isinstance(saved, dict)
-        or saved.get("format") != FORMAT
-        or saved.get("name") != job.name
-        or saved.get("steps") != job.steps
-        or {k: tuple(v.shape) for k, v in saved["parameters"].items()} != shapes
-    ):
-        raise DamagedFile(
-            f"checkpoint {path} belongs to another run than {job.name} of {job.steps} steps; delete or move it."
-        )
+    _check(job, best, saved, path)
     with torch.no_grad():
         for current, stored in ((job.parameters, saved["parameters"]), (job.state, saved["state"])):
             for key, value in current.items():
                 value.copy_(stored[key])
+    best.update({k: v.to(best[k].device) for k, v in saved["best"].items()})
     optimiser.load_state_dict(saved["optimiser"])
     for generator, value in zip(job.generators, saved["generators"], strict=True):
         generator.set_state(value)
     return saved["step"], saved["curve"]
+
+
+def _check(job: Job, best: Parameters, saved: object, path: Path) -> None:
+    """Refuse what is no checkpoint of this run, naming the first thing that differs."""
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        raise DamagedFile(f"{path} is no checkpoint of this version (format {FORMAT}); delete it to start again.")
+    there, here = saved.get("identity", {}), _identity(job)
+    for key in [*here, *there]:
+        if there.get(key) != here.get(key):
+            raise DamagedFile(
+                f"checkpoint {path} belongs to another run: {key} is {there.get(key)} there and {here.get(key)} here; "
+                "delete or move it."
+            )
+    for part, current in (("parameters", job.parameters), ("state", job.state), ("best", best)):
+        stored = saved.get(part, {})
+        if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in current.items()}:
+            raise DamagedFile(f"checkpoint {path} holds other {part} than {job.name}; delete or move it.")

@@ -5,9 +5,10 @@ What is minimised is composed in `simlab.training.objective`, whose table holds 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Settings:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     finetune_steps: int = 200
+    diagnostics: str = "summary"  # "summary" | "full": which metrics every arm reports of its encoders
     device: str = "cpu"
     encoder_rate: float = 1.0  # of fine-tuned encoders, as a share of the head's learning rate
     token_encoder: str = "transformer"  # "transformer" | "linear" | "mlp": of arms that read tokens
@@ -124,6 +126,9 @@ def pretrain(
     """
     if method.reads != "features":
         raise OutOfDomain(f"method {method.name} reads tokens, which these records were not cut into.")
+    if settings.width == 1 and len(seeds) > 1:  # a product of one column may round otherwise in another fleet
+        return one_by_one(lambda own, *rest: pretrain(own, method, settings, *rest), views, seeds, report, checkpoint,
+                          every)
     device = find_device(settings.device)
     data = {role: torch.as_tensor(views[role], dtype=torch.float32).to(device) for role in ROLES}
     members, records = data["image"].shape[:2]
@@ -150,6 +155,7 @@ def pretrain(
         optimiser=loop.Optimiser(settings.learning_rate, settings.weight_decay),
         generators=order,
         name="/".join((*method.recipe[:4], settings.encoder, str(settings.width))),
+        identity=lambda: identity(data, settings, seeds),
     )
     if method.target == "ema":
         job.state = {k: v.detach().clone() for k, v in parameters.items() if k.split(".")[0] in ROLES}
@@ -162,6 +168,39 @@ def pretrain(
     # An EMA method is evaluated by its target encoders, as I-JEPA is.
     final = {k: v.cpu() for k, v in (job.state or job.parameters).items() if k.split(".")[0] in ROLES}
     return [_member(settings, final, curve, m, job) for m in range(members)]
+
+
+def one_by_one(
+    run: Callable[..., list[Encoders | loop.Diverged]],
+    views: Mapping[str, Float[np.ndarray, "members records ..."]],
+    seeds: Sequence[tuple[int, int]],
+    report: loop.Report | None,
+    checkpoint: Path | None,
+    every: int,
+) -> list[Encoders | loop.Diverged]:
+    """Members trained one after the other by `run(views, seeds, report, checkpoint, every)`, each with a checkpoint of
+    its own."""
+    made: list[Encoders | loop.Diverged] = []
+    for m, seed in enumerate(seeds):
+        own = {name: x[m : m + 1] for name, x in views.items()}
+        file = checkpoint.with_name(f"{checkpoint.stem}-{m}{checkpoint.suffix}") if checkpoint else None
+        try:
+            made += run(own, [seed], report, file, every)
+        except loop.Diverged as error:
+            made.append(error)
+    if all(isinstance(member, loop.Diverged) for member in made):
+        raise made[0]  # type: ignore[misc]
+    return made
+
+
+def identity(
+    data: Mapping[str, Tensor | np.ndarray], settings: Settings, seeds: Sequence[tuple[int, int]]
+) -> dict[str, str]:
+    """Settings, seeds and data of a run: what its checkpoint must agree with."""
+    digest = hashlib.sha256()
+    for _, x in sorted(data.items()):
+        digest.update(np.ascontiguousarray(x.cpu().numpy() if isinstance(x, Tensor) else x).data)
+    return {**{k: str(v) for k, v in asdict(settings).items()}, "seeds": str(list(seeds)), "data": digest.hexdigest()}
 
 
 def _member(

@@ -36,7 +36,7 @@ from simlab.objectives import ema, sigreg, views
 from simlab.training import loop, objective
 from simlab.training.device import find as find_device
 from simlab.training.method import Method
-from simlab.training.pretrain import PROBE, Encoders, Settings
+from simlab.training.pretrain import PROBE, Encoders, Settings, identity, one_by_one
 from simlab.training.token_encoders import shape, wrap
 
 ROWS = 4  # target tokens of a record that are predicted in a step, drawn with replacement; one under contrast
@@ -56,6 +56,9 @@ def pretrain(
 
     `shown`: "tokens" and "times" of every member's records. Raises OutOfDomain where the view can split no record.
     """
+    if settings.width == 1 and len(seeds) > 1:  # a product of one column may round otherwise in another fleet
+        return one_by_one(lambda *own: pretrain(own[0], layout, method, settings, *own[1:]), shown, seeds, report,
+                          checkpoint, every)
     device = find_device(settings.device)
     encoder, blocks = shape(layout, method, settings)
     tokens, times = layout.cut(shown["tokens"], shown["times"], blocks)
@@ -77,6 +80,7 @@ def pretrain(
         optimiser=loop.Optimiser(settings.learning_rate, settings.weight_decay),
         generators=order,
         name="/".join((*method.recipe, settings.token_encoder, str(settings.width))),
+        identity=lambda: identity(dict(shown), settings, seeds),
     )
     if method.target == "ema":
         job.state = {k: v.detach().clone() for k, v in parameters.items() if k.startswith("encoder.")}

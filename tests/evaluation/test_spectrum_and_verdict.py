@@ -8,7 +8,7 @@ import torch
 
 from simlab.evaluation import spectrum
 from simlab.evaluation.collapse import rankme
-from simlab.evaluation.verdict import readability, report, verdict
+from simlab.evaluation.verdict import existing, readability, report, verdict
 
 
 @pytest.mark.parametrize("rank", [1, 3, 8])
@@ -111,3 +111,23 @@ def test_readability_of_known_factors(rng: np.random.Generator) -> None:
     z = np.concatenate([c + rng.standard_normal((20_000, 2)), rng.standard_normal((20_000, 3))], axis=1)
     found = readability(z, {"c": c, "u": other, "none": np.zeros((20_000, 0))})
     assert found["c"] == pytest.approx(0.5, abs=0.02) and abs(found["u"]) < 0.01 and "none" not in found
+
+
+def test_padding_would_hide_a_collapse_and_is_left_out(rng: np.random.Generator) -> None:
+    """Nine tokens of ten are padding, whose rows differ: with them a dead encoder looks alive."""
+    z = rng.standard_normal((100, 10, 4))
+    exists = np.arange(10)[None] < np.ones((100, 1))
+    z[:, 0] = 3 + 1e-4 * rng.standard_normal((100, 4))
+    assert verdict(z.reshape(-1, 4)) == "healthy"
+    assert existing(z, exists).shape == (100, 4) and verdict(existing(z, exists)) == "full collapse"
+
+
+def test_which_site_a_record_is_of_can_be_read(rng: np.random.Generator) -> None:
+    """Two sites four deviations apart in one dimension: R2 = 4/5 (variance between 4, within 1)."""
+    from simlab.train.health import _site
+
+    site = rng.permutation(np.repeat(["a", "b"], 5000))
+    z = rng.standard_normal((10_000, 2)) + np.where(site == "a", 2.0, -2.0)[:, None] * np.array([1.0, 0.0])
+    columns = _site(site)["site"]
+    found = readability(z[: len(columns)], {"site": columns[: len(z)]})
+    assert found["site"] == pytest.approx(0.8, abs=0.02) and _site(np.full(9, "a")) == {}

@@ -64,6 +64,7 @@ def file(tmp_path: Path, rng: np.random.Generator) -> Path:
 def test_a_run_prints_and_keeps_its_table(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vicreg-frozen", "--data", str(file), "--out", str(tmp_path / "run"), *FAST]) == 0
     text = capsys.readouterr().out
+    assert np.load(tmp_path / "run" / "artefacts" / "0-0-vicreg-frozen.npz")["embedding/clinical"].shape == (30, 2)
     for word in ("vicreg-frozen", "logistic", "AUROC", "AUPRC", "Nadeau-Bengio", "rankme/image", "60 subjects"):
         assert word in text
     saved = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -263,11 +264,14 @@ def test_a_regression_cohort_is_refused_clearly(tmp_path: Path, rng: np.random.G
 
 
 @pytest.mark.parametrize(("method", "word"), [("vicreg-frozen", "healthy"), ("unguarded-frozen", "full collapse")])
-def test_a_healthy_and_a_collapsed_run_say_so(method: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The collapsed run's loss falls all the while; its verdict and deviations tell. Factors are known here."""
+def test_a_healthy_and_a_collapsed_run_say_so(
+    method: str, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The collapsed run's loss falls all the while; its verdict and deviations tell. Factors are known here, and what a
+    page needs is kept: 500 embeddings, spectrum, deviations, readability and curves."""
     options = "--compare lda --splits 2 --set n_unlabelled=2000 --set w_c=0.8 --set encoder=linear --set width=4"
     more = "--set steps=300 --set learning_rate=0.02"
-    assert main([method, "--data", "gaussian", *options.split(), *more.split(), "--json"]) == 0
+    assert main([method, "--data", "gaussian", *options.split(), *more.split(), "--json", "--out", str(tmp_path)]) == 0
     health = json.loads(capsys.readouterr().out)["health"]
     assert health["verdicts"] == {word: 2}
     first, last = health["curve"][0], health["curve"][-1]
@@ -277,3 +281,9 @@ def test_a_healthy_and_a_collapsed_run_say_so(method: str, word: str, capsys: py
         assert last["sd-max-image"] > 0.5 and health["numbers"]["lidar"] > 2
     else:
         assert last["sd-max-image"] < 0.02
+    kept = np.load(tmp_path / "artefacts" / f"0-1-{method}.npz", allow_pickle=False)
+    assert kept["embedding/image"].shape == (500, 4) and len(kept["spectrum/clinical"]) == 4
+    assert len(kept["curve/loss"]) == len(kept["curve/step"]) == len(health["curve"])
+    assert (kept["deviation/image"].max() > 0.5) == (word == "healthy")
+    read = np.mean([np.load(tmp_path / "artefacts" / f"0-{s}-{method}.npz")["readability/c/image"] for s in (0, 1)])
+    assert float(read) == pytest.approx(health["numbers"]["readable/c/image"])

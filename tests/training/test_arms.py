@@ -170,3 +170,20 @@ def test_too_few_of_a_class_are_refused(bench: Bench) -> None:
 def test_a_trainer_that_does_not_exist_is_named(bench: Bench) -> None:
     with pytest.raises(UnknownName, match="arms:nothing"):
         run_arm(replace(METHODS["lda"], trainer="simlab.training.arms:nothing"), bench)
+
+
+def test_every_diagnostic_is_a_metric_when_asked_for(bench: Bench) -> None:
+    """`diagnostics = "full"` adds the verdict, LiDAR, skill and the EMA's lag to the columns that are always there."""
+    settings = replace(SETTINGS, encoder="linear", steps=60, batch=64)
+    stacked = {role: x[None] for role, x in bench.pretraining.items()}
+    made = pretrain(stacked, METHODS["jepa-frozen"], settings, [(1, 2)])
+    few, all_of_them = (
+        run_arm(METHODS["jepa-frozen"], replace(bench, encoders=made[0], settings=replace(settings, diagnostics=word)))
+        .diagnostics for word in ("summary", "full")
+    )  # fmt: skip
+    assert few.items() <= all_of_them.items()
+    asked = {"diag/verdict", "diag/lidar", "diag/skill/image", "diag/lag/clinical", "diag/participation/image",
+             "diag/norm/clinical", "diag/alpha-req/image"}  # fmt: skip
+    assert asked <= set(all_of_them) - set(few)
+    assert all_of_them["diag/skill/image"] == made[0].curve[-1]["skill-image"]
+    assert all_of_them["diag/verdict"] in (2.0, 3.0)

@@ -27,6 +27,7 @@ def weights(encoders: Encoders) -> torch.Tensor:
 
 
 WIDE = Settings(encoder="mlp", width=32, hidden=64, steps=15, batch=256)
+ONE = Settings(encoder="linear", width=1, steps=15, batch=256)
 
 
 # One of each recipe that trains, and two points that have no name: any point on the axes runs.
@@ -39,7 +40,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("method", POINTS, ids=lambda m: m.name)
-@pytest.mark.parametrize("settings", [LINEAR, MLP, WIDE], ids=["linear", "mlp", "wide"])
+@pytest.mark.parametrize("settings", [LINEAR, MLP, WIDE, ONE], ids=["linear", "mlp", "wide", "one"])
 def test_a_member_does_not_depend_on_its_fleet(method: Method, settings: Settings) -> None:
     data, seeds = views(4), [(i, 10 + i) for i in range(4)]
     together = pretrain(data, method, settings, seeds)
