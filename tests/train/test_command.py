@@ -76,7 +76,8 @@ def test_arms_on_tokens_run_on_a_cohort(file: Path, tmp_path: Path, capsys: pyte
     """Visits up to the cutoff become tokens; a channel that is missing now and then is no obstacle."""
     more = ["--set", "hidden=8", "--set", "depth=1", "--set", "finetune_steps=9", "--set", "missing=zero-filled"]
     out = str(tmp_path / "run")
-    assert main(["visit-jepa-partial", "--data", str(file), "--out", out, *FAST, *more, "--compare", "random-tokens"]) == 0
+    more += ["--compare", "random-tokens"]
+    assert main(["visit-jepa-partial", "--data", str(file), "--out", out, *FAST, *more]) == 0
     text = capsys.readouterr().out
     for word in ("visit-jepa-partial", "random-tokens", "skill-image", "Verdict"):
         assert word in text

@@ -93,6 +93,13 @@ def test_every_point_trains_alone_or_in_a_fleet_and_goes_on_where_it_stopped(met
     assert not same(again[0], together[0])
 
 
+def test_a_width_of_one_has_the_same_bits_in_a_fleet_too() -> None:
+    one = replace(SETTINGS, width=1)
+    together = run(METHODS["multimodal-jepa-frozen"], shown(), one)
+    alone = run(METHODS["multimodal-jepa-frozen"], {k: v[1:] for k, v in shown().items()}, one, first=1)
+    assert same(alone[0], together[1])
+
+
 def test_records_that_a_view_cannot_split_are_no_part_of_it() -> None:
     """Other values in the records of one visit: not one bit of a pretraining between visits moves."""
     data = shown(1)
