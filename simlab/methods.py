@@ -232,6 +232,28 @@ METHODS: dict[str, Method] = {
 }
 
 
+WAYS = {
+    "frozen": "encoders frozen, linear discriminant",
+    "frozen-ridge": "frozen, ridge probe, penalty tuned",
+    "frozen-mlp": "frozen, an MLP head, tuned",
+    "partial": "last block and head adapted, tuned",
+    "finetuned": "everything adapted, tuned",
+}
+
+
+def listed() -> list[tuple[str, str]]:
+    """Every method as (name, meaning); a point that has all adaptations is one line, NAME-WAY."""
+    found: list[tuple[str, str]] = []
+    for name, method in METHODS.items():
+        base, way = next(((name.removesuffix(f"-{w}"), w) for w in sorted(WAYS, key=len, reverse=True)
+                          if name.endswith(f"-{w}")), (name, ""))  # fmt: skip
+        if not way or any(f"{base}-{w}" not in METHODS for w in WAYS):
+            found.append((name, method.meaning))
+        elif way == "frozen":
+            found.append((f"{base}-WAY", method.meaning.partition(";")[0]))
+    return found
+
+
 def find(name: str) -> Method:
     """The method of this name. Raises UnknownName with the nearest names."""
     if name not in METHODS:
