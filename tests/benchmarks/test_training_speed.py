@@ -17,6 +17,10 @@ import torch
 import workloads
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from simlab.objectives import ema
+from simlab.training import loop, objective
+from simlab.training import pretrain as pretraining
+
 Note = Callable[[str, str], None]
 FLEET = {"W1": 4, "W2": 32}  # members trained at once
 TARGET = {"W1": 1.3, "W2": 5.0}  # times the plain loop
@@ -71,6 +75,36 @@ def test_one_core(name: str, benchmark: BenchmarkFixture, note: Note) -> None:
         return
     note(f"{name}, one core, fleet of {members}", said(ratio, name, steps, theirs, ours, members, product_rate(1)))
     assert ratio > TARGET[name]
+
+
+PIECES = {"batches": (pretraining, "_batches"), "forward": (objective, "loss"), "backward": (torch.Tensor, "backward"),
+          "clip": (loop, "clip_members"), "AdamW": (torch.optim.AdamW, "step"), "EMA": (ema, "update"),
+          "diagnostics": (objective, "observe")}  # fmt: skip
+
+
+@pytest.mark.benchmark(group="where a training's time goes")
+@pytest.mark.parametrize("name", ["W1", "W2"])
+def test_profile(name: str, benchmark: BenchmarkFixture, note: Note, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares of processor time of one fleet on one core, by piece of the loop."""
+    steps, members = (3, 2) if benchmark.disabled else (STEPS, FLEET[name])
+    spent = dict.fromkeys(PIECES, 0.0)
+
+    def timed(piece: str, work: Callable[..., object]) -> Callable[..., object]:
+        def around(*args: object, **more: object) -> object:
+            start = time.process_time()
+            made = work(*args, **more)
+            spent[piece] += time.process_time() - start
+            return timed(piece, made) if piece in ("batches", "forward") and callable(made) else made
+        return around
+
+    for piece, (place, attribute) in PIECES.items():
+        monkeypatch.setattr(place, attribute, timed(piece, getattr(place, attribute)))
+    torch.set_num_threads(1)
+    views = workloads.pairs(members)
+    whole = benchmark.pedantic(lambda: seconds(lambda: workloads.ours(name, views, steps), time.process_time), rounds=1)
+    assert all(spent[piece] > 0 for piece in PIECES if piece != "EMA" or name == "W1")
+    if not benchmark.disabled:
+        note(f"{name}, where the time goes", ", ".join(f"{piece} {s / whole:.0%}" for piece, s in spent.items() if s))
 
 
 @pytest.mark.benchmark(group="training against the plain loop, two cores")
