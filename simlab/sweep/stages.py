@@ -16,17 +16,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from simlab import cohort_checks, rng
+from simlab import cohort_checks, methods, rng
 from simlab.cohort import Cohort
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
-from simlab.models import present
+from simlab.models import present, tokens
 from simlab.sweep import keys, packing, progress
 from simlab.sweep.cache import Cache
 from simlab.sweep.packing import Source
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
-from simlab.training import pretrain
+from simlab.training import pretrain, token_encoders, token_pretrain
 from simlab.training.data import Bench, Fit, Labelled, Views
 from simlab.training.loop import Diverged
 from simlab.training.method import Method
@@ -45,6 +45,7 @@ class Stages:
         self.study, self.job, self.settings, self.spec = study, job, settings, spec
         self.cache = Cache(job.cache, job.cache_mb) if job.cache else None
         self.keys = keys.Keys(study, job, settings)
+        self.reads = "tokens" if any(methods.find(arm).reads == "tokens" for arm in study.arms) else "features"
         self._sources: dict[int, Source] = {}
         self._unlabelled: dict[int, tuple[Cohort, Views]] = {}
         self._encoders: dict[tuple[str, ...], Fleet | Exception] = {}
@@ -56,7 +57,7 @@ class Stages:
     def source(self, seed: int) -> Source:
         """How the records of one seed are presented: from the cache, or with the unlabelled records themselves."""
         if seed not in self._sources:
-            key = self.keys.source(self.spec, seed)
+            key = self.keys.source(self.spec, seed, self.reads)
             known = self.cache.get(key) if self.cache is not None else None
             if known is None:
                 self.unlabelled(seed)
@@ -66,17 +67,20 @@ class Stages:
         return self._sources[seed]
 
     def unlabelled(self, seed: int) -> tuple[Cohort, Views]:
-        """The unlabelled records of one seed, and what arms are shown of them."""
+        """The unlabelled records of one seed, and what arms are shown of them: tokens too, where one reads them."""
         if seed not in self._unlabelled:
             progress.count("source-data")
             spec, study = self.spec, self.study
             cohort = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world)
             inputs = cohort.inputs(None)
-            presentation = present.fit(inputs, as_is=True)
+            presentation: present.Presentation | tokens.Presented = present.fit(inputs, as_is=True)
+            if self.reads == "tokens":
+                fitted = tokens.fit(inputs, patch=self.settings.patch, visits=cohort.visits)
+                presentation = tokens.Presented(presentation, fitted)
             channels = {name: stream.channels for name, stream in cohort.streams.items()}
             source = Source(presentation, np.unique(cohort.subject), channels)
             if self.cache is not None and seed not in self._sources:
-                self.cache.put(self.keys.source(spec, seed), packing.pack_source(source))
+                self.cache.put(self.keys.source(spec, seed, self.reads), packing.pack_source(source))
             self._sources[seed] = source
             self._unlabelled[seed] = cohort, presentation(inputs)
         return self._unlabelled[seed]
@@ -118,6 +122,10 @@ class Stages:
         seeds = self.job.seeds
         pairs = [(rng.integer(self.study.seed, s, "initialisation"), rng.integer(self.study.seed, s, "order"))
                  for s in seeds]
+        if not arm.pretrained and arm.reads == "tokens":
+            made = [token_encoders.random_encoders(self._layout(s), arm, self.settings, [initial])[0]
+                    for s, (initial, _) in zip(seeds, pairs, strict=True)]
+            return dict(zip(seeds, made, strict=True))
         if not arm.pretrained:
             inputs = {role: self.unlabelled(seeds[0])[1][role].shape[1] for role in ROLES}
             made = pretrain.random_encoders(inputs, self.settings, [initial for initial, _ in pairs])
@@ -125,11 +133,20 @@ class Stages:
 
         def train() -> list[Encoders | Diverged]:
             progress.count("pretraining", len(seeds))
-            views = {role: np.stack([self.unlabelled(s)[1][role] for s in seeds]) for role in ROLES}
+            names = ("tokens", "times") if arm.reads == "tokens" else ROLES
+            views = {name: np.stack([self.unlabelled(s)[1][name] for s in seeds]) for name in names}
+            if arm.reads == "tokens":
+                return token_pretrain.pretrain(views, self._layout(seeds[0]), arm, self.settings, pairs)
             return pretrain.pretrain(views, arm, self.settings, pairs)
 
         key = self.keys.pretraining(self.spec, arm)
         return dict(zip(seeds, self._fleet(key, train), strict=True))
+
+    def _layout(self, seed: int) -> tokens.Layout:
+        """The grid of tokens that a seed's records are shown on."""
+        presentation = self.source(seed).presentation
+        assert isinstance(presentation, tokens.Presented)
+        return presentation.layout
 
     def _fleet(self, key: str, train: Callable[[], list[Encoders | Diverged]]) -> list[Encoders | Diverged]:
         if self.cache is None:
@@ -186,7 +203,6 @@ class Stages:
         bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings, draws)
         progress.count("adaptation")
         return train(arm, bench)
-
 
     def measured(self, key: str, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """The rows of one fitted arm in one cohort: from memory, the cache, or `measure`."""

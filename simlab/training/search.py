@@ -41,9 +41,10 @@ def names(method: Method, encoder: str) -> tuple[str, ...]:
     found = PRETRAINING if method.pretrained else ()
     if method.tuning == "none":
         return found
-    if encoder == "mlp" and method.adaptation in ("finetuned", "scratch"):
+    steps = method.reads == "tokens" or encoder == "mlp"
+    if method.adaptation == "frozen-mlp" or (steps and method.adaptation in ("partial", "finetuned", "scratch")):
         return (*found, "penalty", "finetune_steps")
-    return found if method.adaptation == "finetuned" else (*found, "penalty")
+    return found if method.adaptation in ("partial", "finetuned") else (*found, "penalty")
 
 
 def touches_pretraining(method: Method) -> bool:
