@@ -74,7 +74,7 @@ def files(folder: Path) -> list[Path]:
 
 # What the columns that MEDS asks for may hold.
 TYPES = {
-    "subject_id": (pl.DataType.is_integer, "integers"),
+    "subject_id": (lambda kind: kind.is_integer(), "integers"),
     "time": (lambda kind: kind in (pl.Date, pl.Null) or kind == pl.Datetime, "times"),
     "code": (lambda kind: kind in (pl.String, pl.Categorical, pl.Enum), "words"),
 }

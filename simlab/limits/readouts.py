@@ -126,6 +126,7 @@ def _relative(source: Moments, target: Moments, view: str) -> tuple[
     shown = view_index(source, view)
     cov_s, cov_t = source.cov[np.ix_(shown, shown)], target.cov[np.ix_(shown, shown)]
     sd = np.sqrt(np.diag(cov_s))
+    sd = np.where(sd > 0, sd, 1.0)
     values, vectors = np.linalg.eigh(cov_s / np.outer(sd, sd))
     kept = values > 1e-10
     null, w = vectors[:, ~kept] / sd[:, None], vectors[:, kept] / np.sqrt(values[kept]) / sd[:, None]

@@ -58,6 +58,7 @@ class Average:
 def whitener(cov: Float[np.ndarray, "a a"]) -> Float[np.ndarray, "a r"]:
     """W with W' cov W = I on the covariance's range (r <= a columns; correlation eigenvalues below 1e-10 dropped)."""
     sd = np.sqrt(np.diag(cov))
+    sd = np.where(sd > 0, sd, 1.0)  # a constant coordinate lies off the range
     values, vectors = np.linalg.eigh(cov / np.outer(sd, sd))
     kept = values > 1e-10
     return vectors[:, kept] / np.sqrt(values[kept]) / sd[:, None]

@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlab.errors import OutOfDomain, Parser, SimlabError, command
-from simlab.sweep import plan, stop, study
+from simlab.sweep import forecast, plan, stop, study
 from simlab.sweep.folder import Folder
+from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 from simlab.sweep.screen import duration
 
@@ -119,7 +121,7 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
         print(study.dump(chosen), end="")
         return 0
     if args.dry_run:
-        return _dry_run(chosen, out, args)
+        return _dry_run(chosen, out, args, probe=function is None)
     if args.digest:
         return _digest(chosen, out)
     if args.cell is not None:
@@ -133,16 +135,22 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
     options = _options(out, args, function)
     if not args.quiet:
         print(_headline(chosen, out), file=sys.stderr)
+    if function is None and args.shard is None and not args.collect:
+        plan.check_budget(chosen)
+        foretold = _foretell(chosen, out, args)[0]
+        options = replace(options, estimate=round(foretold.seconds, 1))
+        if foretold.seconds and not args.quiet:
+            print(f"about {duration(foretold.seconds)} ({foretold.basis})", file=sys.stderr)
     with stop.polite_end():
         try:
             summary = (tune if chosen.design.kind == "tune" else driver).run(chosen, options)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_kept(chosen, out)) from None
     if args.json:
-        print(json.dumps(summary.as_json(), indent=1, allow_nan=False))
+        print(json.dumps({**summary.as_json(), "estimated_seconds": options.estimate}, indent=1, allow_nan=False))
     elif not args.quiet:
         print(summary.text)
-        print(_part(args) if args.shard else _closing(summary, args.study))
+        print(_part(args) if args.shard else _closing(summary, args.study, options.estimate))
     for failure in summary.failures[:20]:
         print("failed: cell {cell}, seed {seed}, {method}: {status}, {error}".format(**failure), file=sys.stderr)
     if len(summary.failures) > 20:
@@ -187,13 +195,15 @@ def _part(args: argparse.Namespace) -> str:
             "--collect (with the same --set and --out)")
 
 
-def _closing(summary: Summary, name: str) -> str:
+def _closing(summary: Summary, name: str, foretold: float | None) -> str:
     """Where things lie, and what to try next."""
     folder, did = summary.folder, "nothing was left to compute"
     if summary.jobs_run:
         known = summary.stages.get("pretraining", {}).get("cached", 0)
         found = f" ({known} of them found in the cache)" if known else ""
         did = f"{summary.trainings} pretrainings{found}, {duration(summary.seconds)}"
+        said = forecast.verdict(foretold, summary.seconds)
+        did += f", {said}" if said else ""
     again = f"python -m simlab.sweep {name}"
     return "\n".join([
         f"table    {folder.table}  (digest {summary.digest[:16]}; {did})",
@@ -221,27 +231,47 @@ def _digest(chosen: Study, out: Path) -> int:
     return 0
 
 
-def _dry_run(chosen: Study, out: Path, args: argparse.Namespace) -> int:
+def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) -> int:
     plan.check_budget(chosen)
-    jobs, there = plan.jobs(chosen), Folder(out).finished()
-    todo = [job for job in jobs if job.index not in there]
-    workers = max(1, min(args.workers or os.cpu_count() or 1, len(todo) or 1))
-    seconds, basis = plan.estimate(chosen, todo, workers, Folder(out).read_manifest())
+    foretold, jobs, todo, workers = _foretell(chosen, out, args, probe)
+    seconds, basis = foretold.seconds, foretold.basis
     facts = {"study": chosen.name, "out": str(out), "cells": plan.n_cells(chosen), "seeds": chosen.n_seeds,
              "arms": len(chosen.arms), "jobs": len(jobs), "jobs_to_do": len(todo),
              "trainings": plan.trainings(chosen), "trainings_to_do": plan.trainings(chosen, todo), "workers": workers,
-             "seconds": round(seconds), "estimate_from": basis}
+             "seconds": round(seconds), "estimate_from": basis,
+             "disk_mb": None if foretold.disk_mb is None else round(foretold.disk_mb, 1)}
     if args.json:
         print(json.dumps(facts, indent=1))
         return 0
     print(f"{chosen.name}: {chosen.question}" if chosen.question else chosen.name)
-    print(f"  cells      {facts['cells']} (" + " x ".join(f"{len(a.values)} {a.name}" for a in chosen.axes)
-          + f"), {chosen.n_seeds} seeds, {len(chosen.arms)} arms")
-    print(f"  jobs       {facts['jobs']}, of which {facts['jobs_to_do']} are to do")
+    print(f"  cells      {facts['cells']} ({_shape(chosen)}), {chosen.n_seeds} seeds, {len(chosen.arms)} arms")
+    print(f"  shards     {facts['jobs']} jobs, each a shard, of which {facts['jobs_to_do']} are to do")
     print(f"  trainings  {facts['trainings']} pretrainings, of which {facts['trainings_to_do']} are to do")
     print(f"  time       about {duration(seconds)} on {workers} worker{'s' if workers > 1 else ''} ({basis})")
+    if foretold.disk_mb is not None:
+        print(f"  disk       about {max(1, round(foretold.disk_mb))} MB, the stage cache included")
     print(f"  folder     {out} (nothing was written)")
     return 0
+
+
+def _shape(chosen: Study) -> str:
+    """A design in words."""
+    if chosen.design.kind == "sobol":
+        return "Sobol points of " + ", ".join(axis.name for axis in chosen.axes)
+    grid = " x ".join(f"{len(axis.values)} {axis.name}" for axis in chosen.axes)
+    return f"{grid}; {chosen.tune.trials} tuning trials an arm" if chosen.design.kind == "tune" else grid
+
+
+def _foretell(
+    chosen: Study, out: Path, args: argparse.Namespace, probe: bool = True
+) -> tuple[forecast.Forecast, list[Job], list[Job], int]:
+    """What the run that these words ask for will take; its jobs, those to do, and on how many workers."""
+    cache, there = "" if args.no_cache else "here", Folder(out).finished()
+    jobs = plan.jobs(chosen, args.device, args.threads, cache, args.cache_mb)
+    todo = [job for job in jobs if job.index not in there]
+    workers = max(1, min(args.workers or os.cpu_count() or 1, len(todo) or 1))
+    manifest = Folder(out).read_manifest()
+    return forecast.forecast(chosen, todo, workers, manifest, probe), jobs, todo, workers
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -254,24 +284,36 @@ def _list(args: argparse.Namespace) -> int:
             entries.append({"study": name, "error": " ".join(str(error).split())})
             continue
         folder = Folder(Path("runs") / found.name)
+        found = _grown(folder, found)
         jobs, there = plan.jobs(found), folder.finished()
         done = sum(job.units for job in jobs if job.index in there)
+        todo, workers = [job for job in jobs if job.index not in there], args.workers or os.cpu_count() or 1
+        seconds, _ = plan.estimate(found, todo, max(1, min(workers, len(todo))), folder.read_manifest())
         entries.append({"study": name, "cells": plan.n_cells(found), "seeds": found.n_seeds, "done": done,
-                        "missing": sum(job.units for job in jobs) - done,
+                        "missing": sum(job.units for job in jobs) - done, "estimated_seconds": round(seconds),
                         "failed": folder.read_manifest().get("failed", 0), "question": found.question})
     if args.json:
         print(json.dumps(entries, indent=1))
         return 0
-    print(f"{'study':<20}{'cells':>7}{'seeds':>7}{'done':>8}{'missing':>9}{'failed':>8}   (done and missing: cells x "
-          "seeds)")
+    print(f"{'study':<20}{'cells':>7}{'seeds':>7}{'done':>8}{'missing':>9}{'failed':>8}{'to do':>9}   (done and "
+          "missing: cells x seeds; time to do: a rough guess where nothing ran yet)")
     for entry in entries:
         if "error" in entry:
             print(f"{entry['study']:<20}cannot be read: {entry['error']}")
             continue
-        print("{study:<20}{cells:>7}{seeds:>7}{done:>8}{missing:>9}{failed:>8}".format(**entry))
+        print("{study:<20}{cells:>7}{seeds:>7}{done:>8}{missing:>9}{failed:>8}{left:>9}".format(
+            left=duration(entry["estimated_seconds"]) if entry["missing"] else "-", **entry))
         if entry["question"]:
             print(f"    {entry['question']}")
     return 0
+
+
+def _grown(folder: Folder, found: Study) -> Study:
+    """The study as its folder has seen it grow; as it is where the folder cannot be read (a run will say so)."""
+    try:
+        return folder.adopt(found)
+    except SimlabError:
+        return found
 
 
 if __name__ == "__main__":

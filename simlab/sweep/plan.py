@@ -131,7 +131,7 @@ def check_budget(study: Study) -> None:
 
 # Rough seconds on one core of a common machine, for a study that has not run here before: one pretraining step of one
 # seed with 512 records, one fit and scoring of one arm, and a worker's start.
-_STEP, _FIT, _START = 0.0015, 0.05, 4.0
+_STEP, _FIT, START = 0.0015, 0.05, 4.0
 
 
 def estimate(study: Study, todo: Sequence[Job], workers: int, manifest: Mapping[str, Any]) -> tuple[float, str]:
@@ -143,4 +143,4 @@ def estimate(study: Study, todo: Sequence[Job], workers: int, manifest: Mapping[
         return units * one / workers, "from the last run here"
     size = study.train.batch / 512 * max(1.0, study.train.width * study.train.hidden / 2048)
     work = trainings(study, todo) * study.train.steps * _STEP * size + units * len(study.arms) * _FIT
-    return (work / workers + _START if todo else 0.0), "a rough guess; a first run will tell"
+    return (work / workers + START if todo else 0.0), "a rough guess; a first run will tell"

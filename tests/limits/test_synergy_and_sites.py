@@ -1,5 +1,7 @@
 """Worlds beyond one Gaussian: the product u_1 v_1, and mixtures over hospitals. Limit and data move together."""
 
+import json
+
 import numpy as np
 import pytest
 from agreement import agree, draw, views_of
@@ -160,6 +162,16 @@ def test_the_hospital_as_an_input_is_conditioning_on_it():
     hidden = views_of(spec(SITES, omega_s=0.0))
     assert out["internal"]["full"] > hidden["internal"]["full"] + 0.005
     assert out["internal"]["image"] == pytest.approx(hidden["internal"]["image"], abs=1e-4)  # does not show it
+
+
+@pytest.mark.parametrize("given", ({"n_sites": 1, "n_sites_e": 3}, {"n_sites": 1, "mu_site_e": 0.5}))
+def test_a_lone_hospital_that_is_shown_is_a_constant_and_tells_nothing(given):
+    """Inside, the one more feature never moves: every limit is that of the world without it."""
+    shown, plain = limits(spec(SMALL, site_shown="both", **given)), limits(spec(SMALL))
+    for key, value in plain["internal"].items():
+        assert shown["internal"][key] == pytest.approx(value, abs=2e-3), key
+    assert shown["canonical_correlations"] == pytest.approx(plain["canonical_correlations"])
+    json.dumps(shown, allow_nan=False)
 
 
 def test_where_the_hospital_alone_tells_ties_count_one_half():

@@ -149,7 +149,7 @@ def test_many_parts_give_the_same_bits(tiny, prepared, monkeypatch):
         tiny.infuse(stay, float(rng.uniform(0, 5)), float(rng.uniform(6, 40)), 221906, 0.1, "mcg/kg/min")
     tiny.rows("icu/chartevents").append(["", at(1), at(1), 220045, 1, 1, "bpm"])
     one, all_at_once = prepared()
-    monkeypatch.setattr(staging, "parts_of", lambda path: 7)
+    monkeypatch.setattr(staging, "parts_of", lambda path: 3)
     many, in_parts = prepared()
     assert in_parts.dropped == all_at_once.dropped and in_parts.used == all_at_once.used
     for name in ("state", "action"):

@@ -6,6 +6,8 @@ package draws the last visit first and goes backwards; here times do not depend 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.stats import norm
 
@@ -100,4 +102,5 @@ def classes(s, external, shown, level, rng):
         return shown, level > np.quantile(level, 1 - s.prevalence_e)
     odds, asked = y.sum() / max((~y).sum(), 1), s.prevalence_e / (1 - s.prevalence_e)
     keep = np.flatnonzero(rng.uniform(size=len(y)) < np.where(y, min(asked / odds, 1), min(odds / asked, 1)))
-    return shown.rows(keep), y[keep]
+    arrays = {name: x[keep] for name, x in vars(shown).items() if isinstance(x, np.ndarray)}
+    return replace(shown, **arrays), y[keep]

@@ -31,7 +31,7 @@ def test_light_commands_import_no_array_module_and_answer_at_once(
     words: list[str], environment: dict[str, str]
 ) -> None:
     code = ("import sys; from simlab.sweep.__main__ import main\n"
-            f"try: main({words!r})\nexcept SystemExit: pass\n"
+            f"try: main({words!r}, function='a:probe is not light')\nexcept SystemExit: pass\n"
             "heavy = {'numpy', 'torch', 'pandas', 'scipy', 'matplotlib', 'optuna', 'pyarrow'} & set(sys.modules)\n"
             "assert not heavy, heavy")
     best = 9.0
@@ -83,7 +83,8 @@ def test_a_dry_run_writes_nothing(toml: Path, capsys: pytest.CaptureFixture[str]
     before = set(Path.cwd().rglob("*"))
     assert sweep(str(toml), "--dry-run") == 0
     out = capsys.readouterr().out
-    for said in ("6 (2 w_c x 3 n_labelled), 8 seeds, 3 arms", "8 pretrainings", "nothing was written"):
+    for said in ("6 (2 w_c x 3 n_labelled), 8 seeds, 3 arms", "4 jobs, each a shard", "8 pretrainings",
+                 "nothing was written"):
         assert said in out
     assert sweep(str(toml), "--dry-run", "--json", "--workers", "3") == 0
     facts = json.loads(capsys.readouterr().out)
@@ -99,13 +100,17 @@ def test_list_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("--list", "--json") == 0
     found = {entry["study"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert {"small", "broken", "quick"} <= set(found)
-    assert (found["small"]["done"], found["small"]["missing"]) == (0, 48)
+    assert (found["small"]["done"], found["small"]["missing"]) == (0, 48) and found["small"]["estimated_seconds"] > 0
     assert "broken.toml" in found["broken"]["error"]
     assert sweep("small", "--quiet", function="one_arm_fails") == 1
     capsys.readouterr()
     assert sweep("--list") == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("small"))
-    assert line.split() == ["small", "6", "8", "48", "0", "8"]
+    assert line.split() == ["small", "6", "8", "48", "0", "8", "-"]
+    Path("runs/small/shards/job-00001.parquet").unlink()
+    assert sweep("--list", "--json") == 0
+    found = {entry["study"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert (found["small"]["done"], found["small"]["missing"]) == (36, 12) and found["quick"]["estimated_seconds"] > 9
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -57,6 +57,7 @@ def test_points_lie_on_their_scales(toml: Path) -> None:
     assert {h: sum(p["h2"] == h for p in at) for h in (0.3, 0.5, 0.7, 0.9)} == {0.3: 16, 0.5: 16, 0.7: 16, 0.9: 16}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_study_grows_without_moving_or_computing_anything_again(
     run: Run, toml: Path, tmp_path: Path, fakes: Path
 ) -> None:

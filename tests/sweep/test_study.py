@@ -109,6 +109,22 @@ def test_overrides_reach_keys_knobs_and_axes(toml: Path) -> None:
     assert {axis.name: axis.values for axis in found.axes} == {"w_c": (0.3, 0.6), "n_labelled": (100,)}
 
 
+def test_a_preset_is_its_knobs_and_what_stands_beside_it_takes_their_place(toml: Path) -> None:
+    from simlab.environments.presets import from_preset
+
+    axes = ["axes.w_c=[0.2, 0.8]", "n_labelled=[100]"]
+    plain = study.load(str(toml), ["world.preset=kamai-alignment", *axes, "d_g=2"])
+    assert plain.knobs == {"nu": 0.5, "alpha_g": 3.0, "d_g": 2}  # w_c is an axis
+    assert plan.cell_spec(plain, 1) == from_preset("kamai-alignment", w_c=0.8, n_lab=100, d_g=2)
+    assert study.build(tomllib.loads(study.dump(plain))) == plain  # resolved: no preset is left in it
+    mixed = study.load(str(toml), ["world.preset=li2025-mixed", *axes, "rel_ci=0.5"])
+    assert not {"w_u", "w_v"} & set(mixed.knobs) and mixed.knobs["rel_ci"] == 0.5
+    assert plan.cell_spec(mixed, 0) == from_preset("li2025-mixed", w_c=0.2, n_lab=100, rel_ci=0.5)
+    with pytest.raises(InvalidStudy, match="presets are of the world 'gaussian', not of 'longitudinal'"):
+        study.build({"world": {"name": "longitudinal", "preset": "default"}, "axes": {"n_labelled": [100]},
+                     "compare": {"arms": ["lda", "ridge"], "contrast": ["lda", "ridge"]}})
+
+
 def test_ranges_spread_on_their_scale(toml: Path) -> None:
     found = study.load(str(toml), ["axes.n_labelled={low=100, high=10000, n=3}", "axes.w_c={low=0, high=1, n=3}"])
     assert [axis.values for axis in found.axes] == [(0.0, 0.5, 1.0), (100, 1000, 10000)]

@@ -1,0 +1,122 @@
+"""A tiny slice of a study, timed: a few steps of each recipe's pretraining, each arm's fit and measures in a few cells.
+
+Runs in a worker as a job does (`simlab.sweep.forecast` asks for it), on the study's own sizes, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from simlab import methods
+from simlab.methods import Method
+from simlab.sweep import packing, plan
+from simlab.sweep.cache import BLOCK
+from simlab.sweep.job import _Evaluation
+from simlab.sweep.plan import Job
+from simlab.sweep.schema import Study
+from simlab.sweep.stages import Stages
+from simlab.training import pretrain
+from simlab.training.pretrain import ROLES, Settings
+from simlab.training.run import FAILURES, run_arm
+
+FEW, MORE = 2, 6  # pretraining steps that are timed: the difference is what a step costs
+SHORT = 9  # steps of fine-tuning that are timed
+POINTS = 50  # of a training curve (`simlab.training.loop`)
+CELLS = 3  # the first, the middle and the last
+
+T = TypeVar("T")
+
+
+def probe(study: Study, job: Job) -> list[dict[str, Any]]:
+    """One record of seconds: `source` (a seed's unlabelled records), `pretrain` (a fleet, each recipe), `cells` (for
+    each cell: `data`, its labels and test cohorts; `fits`, `measures` of all arms), and `bytes` that a cell and seed,
+    and a seed's encoders, take. An arm that fails is left out: its failure costs little, and the run tells it."""
+    torch.set_num_threads(job.threads)
+    told = {k: v for k, v in asdict(study.train).items() if k in Settings.__dataclass_fields__}
+    settings = Settings(**told, device=job.device)
+    quick = replace(settings, steps=FEW, finetune_steps=min(SHORT, settings.finetune_steps))
+    specs = [plan.cell_spec(study, cell) for cell in _spread(plan.n_cells(study))]
+    seed = job.seeds[0]
+    found: dict[str, Any] = {"pretrain": [], "cells": [], "encoder_bytes": 0, "curve_bytes": 0, "fit_bytes": 0}
+    arms = [methods.find(name) for name in study.arms]
+    for place, spec in enumerate(specs):
+        stages = Stages(study, Job(0, (0,), (seed,), job.device, job.threads), quick, spec)
+        source, (_, views) = _timed(lambda s=stages: s.unlabelled(seed))
+        found["source"] = max(source, found.get("source", 0.0))
+        if place == 0:
+            for arm in _recipes(arms):
+                seconds, size, curve = _pretraining(arm, views, settings, len(job.seeds))
+                found["pretrain"].append(seconds)
+                found["encoder_bytes"] += size
+                found["curve_bytes"] = max(curve, found["curve_bytes"])
+        found["cells"].append(_cell(stages, spec, seed, arms, settings, found))
+    found["fit_bytes"] /= len(specs)
+    return [found]
+
+
+def _cell(stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Settings, found: dict[str, Any]) -> Any:
+    """The seconds of one cell and seed; adds to `found` the bytes that its fits take."""
+    evaluation = _Evaluation(stages, seed)
+    data, _ = _timed(lambda: evaluation.guard(spec))
+    fits = measures = 0.0
+    for arm in arms:
+        try:
+            stages.encoders(arm, seed)
+            seconds, (key, fit) = _timed(lambda a=arm: stages.fit(a, spec, seed, run_arm))
+            stepped = settings.encoder == "mlp" and arm.adaptation in ("finetuned", "scratch")
+            fits += seconds * (settings.finetune_steps / stages.settings.finetune_steps if stepped else 1.0)
+            more, rows = _timed(lambda a=arm, f=fit, k=key: evaluation.rows(spec, a, f, k))
+            measures += more
+        except FAILURES:
+            continue
+        packed = packing.pack_fit(fit)  # and beside it an entry for each cohort in which it is measured
+        found["fit_bytes"] += _entry(packed) + BLOCK * len({row["cohort"] for row in rows})
+        found["fit_bytes"] += found["curve_bytes"] if arm.pretrained and "curve" in (packed or {}) else 0
+    return {"data": data, "fits": fits, "measures": measures}
+
+
+def _pretraining(arm: Method, views: Any, settings: Settings, members: int) -> tuple[float, int, int]:
+    """Of one fleet's whole pretraining, from a few of its steps: seconds, the bytes of one member's encoders, and those
+    of its training curve beyond the slice's (a point a step up to `POINTS`)."""
+    data = {role: np.stack([views[role]] * members) for role in ROLES}
+    seeds = [(member, member) for member in range(members)]
+
+    def run(steps: int) -> Any:
+        return pretrain.pretrain(data, arm, replace(settings, steps=steps), seeds)
+
+    try:
+        run(1)  # what a first call alone costs
+        few, made = _timed(lambda: run(FEW))
+        more, later = _timed(lambda: run(MORE))
+    except FAILURES:
+        return 0.0, 0, 0
+    step = max(more - few, 0.0) / (MORE - FEW)
+    short, longer = (sum(a.nbytes for a in packing.pack_fleet(one[:1]).values()) for one in (made, later))
+    curve = (longer - short) * (min(POINTS, settings.steps) - FEW) // (MORE - FEW)
+    return few + step * (settings.steps - FEW), short + curve, curve
+
+
+def _entry(packed: Mapping[str, np.ndarray] | None) -> int:
+    """What an entry of the stage cache takes on disk."""
+    return 0 if packed is None else -(-sum(a.nbytes for a in packed.values()) // BLOCK) * BLOCK
+
+
+def _recipes(arms: Iterable[Method]) -> list[Method]:
+    """One arm for each pretraining recipe."""
+    return list({arm.recipe: arm for arm in arms if arm.pretrained}.values())
+
+
+def _spread(n: int) -> list[int]:
+    return sorted({round(i * (n - 1) / (CELLS - 1)) for i in range(CELLS)})
+
+
+def _timed(do: Callable[[], T]) -> tuple[float, T]:
+    start = time.perf_counter()
+    found = do()
+    return time.perf_counter() - start, found
