@@ -10,7 +10,7 @@ memory layouts, on which the last bits of a product may depend, are those of an 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ from simlab.training.run import FAILURES
 
 KEPT = 512  # fits (measures, limits) of one job in memory: more than the labels' settings x arms of any common map
 
+Shown = present.Presentation | tokens.Presented
 Fleet = dict[int, "Encoders | Diverged"]
 
 
@@ -73,7 +74,7 @@ class Stages:
             spec, study = self.spec, self.study
             cohort = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world)
             inputs = cohort.inputs(None)
-            presentation: present.Presentation | tokens.Presented = present.fit(inputs, as_is=True)
+            presentation: Shown = present.fit(inputs, as_is=True)
             if self.reads == "tokens":
                 fitted = tokens.fit(inputs, patch=self.settings.patch, visits=cohort.visits)
                 presentation = tokens.Presented(presentation, fitted)
@@ -123,9 +124,10 @@ class Stages:
         pairs = [(rng.integer(self.study.seed, s, "initialisation"), rng.integer(self.study.seed, s, "order"))
                  for s in seeds]
         if not arm.pretrained and arm.reads == "tokens":
-            made = [token_encoders.random_encoders(self._layout(s), arm, self.settings, [initial])[0]
-                    for s, (initial, _) in zip(seeds, pairs, strict=True)]
-            return dict(zip(seeds, made, strict=True))
+            layouts = [layout_of(self.source(s).presentation) for s in seeds]
+            one = [token_encoders.random_encoders(layout, arm, self.settings, [initial])[0]
+                   for layout, (initial, _) in zip(layouts, pairs, strict=True)]
+            return dict(zip(seeds, one, strict=True))
         if not arm.pretrained:
             inputs = {role: self.unlabelled(seeds[0])[1][role].shape[1] for role in ROLES}
             made = pretrain.random_encoders(inputs, self.settings, [initial for initial, _ in pairs])
@@ -133,20 +135,11 @@ class Stages:
 
         def train() -> list[Encoders | Diverged]:
             progress.count("pretraining", len(seeds))
-            names = ("tokens", "times") if arm.reads == "tokens" else ROLES
-            views = {name: np.stack([self.unlabelled(s)[1][name] for s in seeds]) for name in names}
-            if arm.reads == "tokens":
-                return token_pretrain.pretrain(views, self._layout(seeds[0]), arm, self.settings, pairs)
-            return pretrain.pretrain(views, arm, self.settings, pairs)
+            views = [self.unlabelled(s)[1] for s in seeds]
+            return trained(arm, views, self.source(seeds[0]).presentation, self.settings, pairs)
 
         key = self.keys.pretraining(self.spec, arm)
         return dict(zip(seeds, self._fleet(key, train), strict=True))
-
-    def _layout(self, seed: int) -> tokens.Layout:
-        """The grid of tokens that a seed's records are shown on."""
-        presentation = self.source(seed).presentation
-        assert isinstance(presentation, tokens.Presented)
-        return presentation.layout
 
     def _fleet(self, key: str, train: Callable[[], list[Encoders | Diverged]]) -> list[Encoders | Diverged]:
         if self.cache is None:
@@ -229,6 +222,23 @@ class Stages:
                     self.cache.put(key, known)
             self._limits[key] = float(known["limit"][0]) if len(known["limit"]) else None
         return self._limits[key]
+
+
+def trained(
+    arm: Method, views: Sequence[Views], presentation: Shown, settings: Settings, pairs: Sequence[tuple[int, int]]
+) -> list[Encoders | Diverged]:
+    """A fleet's encoders, pretrained on each member's unlabelled records."""
+    names = ("tokens", "times") if arm.reads == "tokens" else ROLES
+    data = {name: np.stack([own[name] for own in views]) for name in names}
+    if arm.reads == "tokens":
+        return token_pretrain.pretrain(data, layout_of(presentation), arm, settings, pairs)
+    return pretrain.pretrain(data, arm, settings, pairs)
+
+
+def layout_of(presentation: Shown) -> tokens.Layout:
+    """The grid of tokens that records are shown on, in a study whose arms read tokens."""
+    assert isinstance(presentation, tokens.Presented)
+    return presentation.layout
 
 
 Item = TypeVar("Item")
