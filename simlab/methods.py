@@ -19,7 +19,7 @@ _UNLABELLED = "simlab.training.unlabelled:"
 _ENCODER = "simlab.training.arms:"
 _JEPA = Method(
     "jepa-frozen",
-    "cross-modal JEPA (EMA target, predictor), encoders frozen, linear discriminant on top",
+    "cross-modal JEPA (EMA target, predictor); encoders frozen, linear discriminant on top",
     _ENCODER + "frozen_probe",
     tuning="none",
     view="cross-modal",
@@ -29,7 +29,7 @@ _JEPA = Method(
 )
 _VICREG = Method(
     "vicreg-frozen",
-    "cross-modal JEPA with a VICReg target, encoders frozen, linear discriminant on top",
+    "cross-modal JEPA with a VICReg target; encoders frozen, linear discriminant on top",
     _ENCODER + "frozen_probe",
     tuning="none",
     view="cross-modal",
@@ -45,12 +45,13 @@ _SUPERVISED = Method(
     theory="supervised_tuned",
 )
 
-# Points on the pretraining axes, each with three adaptations: NAME-frozen, NAME-frozen-ridge, NAME-finetuned.
-# docs/methods/ has a page for each. `theory`: CCA, where what keeps the embedding apart whitens it.
+# Points on the pretraining axes, each with the adaptations NAME-frozen, -frozen-ridge, -frozen-mlp, -partial,
+# -finetuned. docs/methods/ has a page for each. `theory`: CCA, where what keeps the embedding apart whitens it.
 _POINTS = (
     ("lejepa", "LeJEPA: the two views' embeddings together, SIGReg", "online", "sigreg", "none", "cross_modal"),
     ("barlow", "Barlow Twins between the two views", "online", "barlow", "none", "cross_modal"),
     ("clip", "CLIP (InfoNCE) between the two views", "online", "contrastive", "none", None),
+    ("clip-learned", "CLIP with a learned temperature, as published", "online", "contrastive-learned", "none", None),
     ("mae", "cross-modal MAE: each view reconstructs the other's features", "input", "none", "linear", None),
     ("jepa-stopgrad", "cross-modal JEPA, stop-gradient target (no EMA)", "stop-gradient", "none", "mlp", None),
     ("unguarded", "online target with nothing against collapse (it collapses: a planted failure)", "online", "none",
@@ -58,70 +59,68 @@ _POINTS = (
 )
 
 
-def _adaptations(
+# Points over tokens, one a (stream, visit): name, meaning, view, target, against collapse, predictor.
+_TOKEN_POINTS = (
+    ("multimodal-jepa", "multimodal JEPA over tokens, a modality or visits masked", "both", "ema", "none",
+     "transformer"),
+    ("modality-jepa", "JEPA over tokens, a modality masked", "cross-modal", "ema", "none", "transformer"),
+    ("visit-jepa", "JEPA over tokens, visits masked", "visit", "ema", "none", "transformer"),
+    ("ijepa", "I-JEPA-style: tokens masked, EMA target", "token", "ema", "none", "transformer"),
+    ("coordinate-jepa", "JEPA over blocks of coordinates", "coordinate", "ema", "none", "transformer"),
+    ("next-jepa", "the next visit's embedding predicted from the earlier ones", "next-step", "ema", "none",
+     "transformer"),
+    ("data2vec", "data2vec-style: tokens masked, EMA target, no predictor but a linear map", "token", "ema", "none",
+     "linear"),
+    ("token-mae", "MAE over tokens: what the masked ones hold is reconstructed", "token", "input", "none",
+     "transformer"),
+    ("cpc", "contrastive predictive: the next visit among other records'", "next-step", "online", "contrastive",
+     "linear"),
+    ("visit-vicreg", "VICReg between a record's visits", "visit", "online", "vicreg", "none"),
+    ("modality-vicreg", "VICReg between a record's modalities", "cross-modal", "online", "vicreg", "none"),
+    ("visit-barlow", "Barlow Twins between a record's visits", "visit", "online", "barlow", "none"),
+    ("token-lejepa", "LeJEPA between halves of a record's tokens (SIGReg)", "token", "online", "sigreg", "none"),
+    ("sigreg-jepa", "latent prediction with SIGReg: online target, no EMA", "both", "online", "sigreg", "transformer"),
+)
+
+
+def _adaptations(frozen: Method, theory: str | None = None) -> tuple[Method, ...]:
+    """The ways of adapting one pretrained encoder to labels; `theory` predicts the fine-tuned one."""
+    name, meaning = frozen.name.removesuffix("-frozen"), frozen.meaning.partition(";")[0]
+    tuned = {"tuning": "cross-validated", "theory": None}
+    moved = {**tuned, "trainer": _ENCODER + "finetuned"}
+    ways = (
+        ("frozen-ridge", "frozen, ridge probe, penalty tuned", "frozen", tuned),
+        ("frozen-mlp", "frozen, an MLP head, tuned", "frozen-mlp", moved),
+        ("partial", "the last block and a head adapted to the labels", "partial", moved),
+        ("finetuned", "fine-tuned on the labels", "finetuned", {**moved, "theory": theory}),
+    )
+    return (frozen, *(
+        replace(frozen, name=f"{name}-{way}", meaning=f"{meaning}; {what}", adaptation=adaptation, **changed)
+        for way, what, adaptation, changed in ways
+    ))
+
+
+def _point(
     name: str, meaning: str, target: str, against: str, predictor: str, theory: str | None
 ) -> tuple[Method, ...]:
-    frozen = replace(
-        _JEPA,
-        name=f"{name}-frozen",
-        meaning=f"{meaning}; encoders frozen, linear discriminant on top",
-        target=target,
-        against_collapse=against,
-        predictor=predictor,
-        theory=theory,
-    )
-    tuned = {"tuning": "cross-validated", "theory": None}
-    return (
-        frozen,
-        replace(frozen, name=f"{name}-frozen-ridge", meaning=f"{meaning}; frozen, ridge probe, penalty tuned", **tuned),
-        replace(
-            frozen,
-            name=f"{name}-finetuned",
-            meaning=f"{meaning}; fine-tuned on the labels",
-            trainer=_ENCODER + "finetuned",
-            adaptation="finetuned",
-            **tuned,
-        ),
-    )
+    return _adaptations(replace(_JEPA, name=f"{name}-frozen", target=target, against_collapse=against,
+                                meaning=f"{meaning}; encoders frozen, linear discriminant on top", predictor=predictor,
+                                theory=theory))
+
+
+def _token_point(
+    name: str, meaning: str, view: str, target: str, against: str, predictor: str
+) -> tuple[Method, ...]:
+    return _adaptations(replace(_JEPA, name=f"{name}-frozen", view=view, target=target, against_collapse=against,
+                                meaning=f"{meaning}; encoder frozen, linear discriminant on top", predictor=predictor,
+                                theory=None, reads="tokens"))
 
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        _JEPA,
-        replace(
-            _JEPA,
-            name="jepa-finetuned",
-            meaning="cross-modal JEPA (EMA target, predictor), fine-tuned on the labels",
-            trainer=_ENCODER + "finetuned",
-            adaptation="finetuned",
-            tuning="cross-validated",
-            theory="cross_modal_finetuned",
-        ),
-        replace(
-            _JEPA,
-            name="jepa-frozen-ridge",
-            meaning="as jepa-frozen, the probe's ridge penalty tuned (for wide encoders and few labels)",
-            tuning="cross-validated",
-            theory=None,
-        ),
-        _VICREG,
-        replace(
-            _VICREG,
-            name="vicreg-frozen-ridge",
-            meaning="as vicreg-frozen, the probe's ridge penalty tuned (for wide encoders and few labels)",
-            tuning="cross-validated",
-            theory=None,
-        ),
-        replace(
-            _VICREG,
-            name="vicreg-finetuned",
-            meaning="cross-modal JEPA with a VICReg target, fine-tuned on the labels",
-            trainer=_ENCODER + "finetuned",
-            adaptation="finetuned",
-            tuning="cross-validated",
-            theory="cross_modal_finetuned",
-        ),
+        *_adaptations(_JEPA, "cross_modal_finetuned"),
+        *_adaptations(_VICREG, "cross_modal_finetuned"),
         _SUPERVISED,
         replace(
             _SUPERVISED,
@@ -208,7 +207,21 @@ METHODS: dict[str, Method] = {
                  "cross-validated", None),
             )
         ),
-        *(method for point in _POINTS for method in _adaptations(*point)),
+        *(method for point in _POINTS for method in _point(*point)),
+        *(method for point in _TOKEN_POINTS for method in _token_point(*point)),
+        replace(
+            _SUPERVISED,
+            name="supervised-tokens",
+            meaning="the token encoder from labels alone, regularisation tuned",
+            reads="tokens",
+            theory=None,
+        ),
+        Method(
+            "random-tokens",
+            "the token encoder at its random initialisation, frozen, ridge probe (a floor)",
+            _ENCODER + "frozen_probe",
+            reads="tokens",
+        ),
         *(
             Method(name, f"{what} on the hours themselves, from labels alone, tuned", _SEQUENCE + "classifier",
                    encoder=name, adaptation="scratch", reads="hours")
@@ -234,6 +247,28 @@ METHODS: dict[str, Method] = {
         ),
     )
 }
+
+
+WAYS = {
+    "frozen": "encoders frozen, linear discriminant",
+    "frozen-ridge": "frozen, ridge probe, penalty tuned",
+    "frozen-mlp": "frozen, an MLP head, tuned",
+    "partial": "last block and head adapted, tuned",
+    "finetuned": "everything adapted, tuned",
+}
+
+
+def listed() -> list[tuple[str, str]]:
+    """Every method as (name, meaning); a point that has all adaptations is one line, NAME-WAY."""
+    found: list[tuple[str, str]] = []
+    for name, method in METHODS.items():
+        base, way = next(((name.removesuffix(f"-{w}"), w) for w in sorted(WAYS, key=len, reverse=True)
+                          if name.endswith(f"-{w}")), (name, ""))  # fmt: skip
+        if not way or any(f"{base}-{w}" not in METHODS for w in WAYS):
+            found.append((name, method.meaning))
+        elif way == "frozen":
+            found.append((f"{base}-WAY", method.meaning.partition(";")[0]))
+    return found
 
 
 def find(name: str) -> Method:

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-TEMPERATURE = 0.1  # fixed; CLIP starts at 0.07 and learns it, SimCLR keeps 0.1 to 0.5
+TEMPERATURE = 0.1  # where it is fixed: SimCLR keeps 0.1 to 0.5
+FIRST, SHARPEST = 0.07, 100.0  # where it is learned, as in CLIP: the temperature at first, the largest 1/temperature
 
 
 def info_nce(scores: Float[Tensor, "members batch batch"]) -> Float[Tensor, "members"]:
@@ -25,16 +26,30 @@ def info_nce(scores: Float[Tensor, "members batch batch"]) -> Float[Tensor, "mem
     return (torch.logsumexp(scores, dim=2) - own).mean(dim=1)
 
 
+def first_scale(members: int) -> Float[Tensor, "members 1"]:
+    """log(1/0.07) for each member: where a learned log inverse temperature starts."""
+    return torch.full((members, 1), -math.log(FIRST))
+
+
 def similarities(
-    a: Float[Tensor, "members batch width"], b: Float[Tensor, "members batch width"]
+    a: Float[Tensor, "members batch width"],
+    b: Float[Tensor, "members batch width"],
+    log_scale: Float[Tensor, "members 1"] | None = None,
 ) -> Float[Tensor, "members batch batch"]:
-    """Cosine of every pair over the temperature."""
-    return functional.normalize(a, dim=2) @ functional.normalize(b, dim=2).transpose(1, 2) / TEMPERATURE
+    """Cosine of every pair over the temperature: the fixed one, or exp(-log_scale), never below 1/100."""
+    cosine = functional.normalize(a, dim=2) @ functional.normalize(b, dim=2).transpose(1, 2)
+    if log_scale is None:
+        return cosine / TEMPERATURE
+    return cosine * log_scale.clamp_max(math.log(SHARPEST)).exp()[:, :, None]
 
 
-def clip(a: Float[Tensor, "members batch width"], b: Float[Tensor, "members batch width"]) -> Float[Tensor, "members"]:
-    """Both directions of InfoNCE, averaged: the loss of CLIP at a fixed temperature."""
-    scores = similarities(a, b)
+def clip(
+    a: Float[Tensor, "members batch width"],
+    b: Float[Tensor, "members batch width"],
+    log_scale: Float[Tensor, "members 1"] | None = None,
+) -> Float[Tensor, "members"]:
+    """Both directions of InfoNCE, averaged: the loss of CLIP, at a fixed temperature or at a learned one."""
+    scores = similarities(a, b, log_scale)
     return (info_nce(scores) + info_nce(scores.transpose(1, 2))) / 2
 
 

@@ -16,12 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from simlab.cohort import Cohort
 from simlab.files import write_aside
-from simlab.models import fleet
 from simlab.training.data import Fit, Views
 from simlab.training.pretrain import Encoders
 from simlab.training.scores import NetworkScore, ProbeScore, ProjectionScore, side_by_side
@@ -42,10 +40,7 @@ def embedding(fit: Fit, views: Views) -> Float[np.ndarray, "records width"]:
     if isinstance(score, ProjectionScore):
         return score.project(views)
     if isinstance(score, NetworkScore):
-        x = {role: torch.as_tensor(np.asarray(views[role], dtype=np.float32))[None] for role in score.roles}
-        with torch.no_grad():
-            parts = [fleet.apply(score.parameters, role, x[role])[0].numpy().astype(np.float64) for role in x]
-        return np.concatenate(parts, axis=1)
+        return score.represent(views)
     return np.asarray(score(views), dtype=np.float64)[:, None]
 
 

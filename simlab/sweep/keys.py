@@ -31,7 +31,7 @@ VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1
 LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "lightgbm")
 DTYPE = "float32"
 NAMES = ("name", "meaning", "theory", "search")  # of a method: words about it, not what it does
-NOT_PRETRAINED_BY = ("finetune_steps", "penalty", "device")  # of the settings; the device is in every key
+NOT_PRETRAINED_BY = ("finetune_steps", "penalty", "encoder_rate", "device")  # of the settings; each key has the device
 OWN = ("simlab.sweep.stages", "simlab.sweep.packing")  # what puts the stages together, by itself
 MEASURED_BY = ("simlab.sweep.job",)
 
@@ -62,25 +62,33 @@ class Keys:
         away = (self._labels | self._target) - set(more)
         return {"world": self.world.name, "fields": {k: v for k, v in _fields(spec).items() if k not in away}}
 
-    def source(self, spec: Any, seed: int | None = None) -> str:
-        """Unlabelled records: of one seed, or what those of all seeds have in common."""
+    def source(self, spec: Any, seed: int | None = None, reads: str = "features") -> str:
+        """Unlabelled records and how they are shown: of one seed, or what those of all seeds have in common.
+
+        `reads` "tokens": cut into tokens too; arms of features see the same with them and without.
+        """
         modules = ("simlab.environments.scenario", "simlab.models.present", self._world_module)
-        return self._key("source-data", modules, self._source_fields(spec), seed, "")
+        fields = self._source_fields(spec)
+        if reads == "tokens":
+            modules, fields = (*modules, "simlab.models.tokens"), {**fields, "patch": self.settings.patch}
+        return self._key("source-data", modules, fields, seed, "")
 
     def pretraining(self, spec: Any, arm: Method) -> str:
         """A fleet's encoders: one entry for all seeds of a job, since members of a fleet are trained together."""
         settings = {k: v for k, v in dataclasses.asdict(self.settings).items() if k not in NOT_PRETRAINED_BY}
         fields = {"recipe": arm.recipe, "pretrained": arm.pretrained, "settings": settings}
-        return self._key("pretraining", ("simlab.training.pretrain",), fields, self.job.seeds, self.source(spec))
+        modules = ("simlab.training.token_pretrain" if arm.reads == "tokens" else "simlab.training.pretrain",)
+        return self._key("pretraining", modules, fields, self.job.seeds, self.source(spec, reads=arm.reads))
 
     def adaptation(self, spec: Any, arm: Method, seed: int) -> str:
         """A fitted arm: labels, its own axes, and the encoders it starts from (for an untrained arm: of any fleet)."""
         method = {k: v for k, v in dataclasses.asdict(arm).items() if k not in NAMES}
         fields = {"method": method, "settings": dataclasses.asdict(self.settings), "task": self.study.compare.task,
                   "records": self.before_target(spec)}
-        above = self.pretraining(spec, arm) if arm.pretrained else self.source(spec)
+        above = self.pretraining(spec, arm) if arm.pretrained else self.source(spec, reads=arm.reads)
         modules = ("simlab.training.run", arm.trainer.partition(":")[0], "simlab.models.present",
-                   "simlab.environments.scenario", self._world_module)
+                   "simlab.environments.scenario", self._world_module,
+                   *(("simlab.training.token_encoders",) if arm.reads == "tokens" else ()))
         return self._key("adaptation", modules, fields, seed, above)
 
     def evaluation(self, spec: Any, adaptation: str, domain: str) -> str:

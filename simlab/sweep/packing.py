@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from simlab.models.present import Presentation
+from simlab.models.tokens import Presented, Tokeniser
 from simlab.training import scores
 from simlab.training.data import Fit
 from simlab.training.loop import Diverged
@@ -25,25 +26,38 @@ Arrays = dict[str, np.ndarray]
 class Source:
     """What remains of a seed's unlabelled records for all its other cohorts: how they are presented, whose they are."""
 
-    presentation: Presentation
+    presentation: Presentation | Presented
     subjects: np.ndarray
     channels: Mapping[str, tuple[str, ...]]
 
 
 def pack_source(source: Source) -> Arrays:
     """A seed's presentation, with the subjects and channels of its unlabelled records."""
-    shown = source.presentation
+    whole = source.presentation
+    shown = whole.features if isinstance(whole, Presented) else whole
     told = {"roles": {k: list(v) for k, v in shown.roles.items()}, "visits": dict(shown.visits),
             "channels": {k: list(v) for k, v in source.channels.items()}}
-    scaling = {f"{part}/{name}": pair[i] for name, pair in shown.scaling.items()
-               for i, part in enumerate(("centre", "scale"))}
+    scaling = _scaling("", shown.scaling)
+    if isinstance(whole, Presented):
+        told["tokens"] = {"layout": asdict(whole.layout), "patch": whole.tokeniser.patch}
+        scaling |= _scaling("token-", whole.tokeniser.scaling)
     return {"told": np.array(json.dumps(told)), "subjects": source.subjects, **scaling}
+
+
+def _scaling(what: str, scaling: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Arrays:
+    return {f"{what}{part}/{name}": pair[i] for name, pair in scaling.items()
+            for i, part in enumerate(("centre", "scale"))}
 
 
 def unpack_source(arrays: Mapping[str, np.ndarray]) -> Source:
     told = json.loads(str(arrays["told"]))
     scaling = {name: (arrays[f"centre/{name}"], arrays[f"scale/{name}"]) for name in told["visits"]}
-    shown = Presentation({k: tuple(v) for k, v in told["roles"].items()}, scaling, told["visits"])
+    shown: Presentation | Presented = Presentation({k: tuple(v) for k, v in told["roles"].items()}, scaling,
+                                                   told["visits"])
+    if "tokens" in told:
+        layout = scores.layout_of(told["tokens"]["layout"])
+        scaling = {s.name: (arrays[f"token-centre/{s.name}"], arrays[f"token-scale/{s.name}"]) for s in layout.sources}
+        shown = Presented(shown, Tokeniser(layout, scaling, told["tokens"]["patch"]))
     return Source(shown, arrays["subjects"], {k: tuple(v) for k, v in told["channels"].items()})
 
 

@@ -20,10 +20,11 @@ from simlab.sweep.cache import BLOCK
 from simlab.sweep.job import _Evaluation
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
-from simlab.sweep.stages import Stages
-from simlab.training import pretrain
-from simlab.training.pretrain import ROLES, Settings
+from simlab.sweep.stages import Stages, trained
+from simlab.training import search
+from simlab.training.pretrain import Settings
 from simlab.training.run import FAILURES, run_arm
+from simlab.training.scores import ProbeScore
 
 FEW, MORE = 2, 6  # pretraining steps that are timed: the difference is what a step costs
 SHORT = 9  # steps of fine-tuning that are timed
@@ -51,7 +52,7 @@ def probe(study: Study, job: Job) -> list[dict[str, Any]]:
         found["source"] = max(source, found.get("source", 0.0))
         if place == 0:
             for arm in _recipes(arms):
-                seconds, size, curve = _pretraining(arm, views, settings, len(job.seeds))
+                seconds, size, curve = _pretraining(arm, stages, views, settings, len(job.seeds))
                 found["pretrain"].append(seconds)
                 found["encoder_bytes"] += size
                 found["curve_bytes"] = max(curve, found["curve_bytes"])
@@ -69,7 +70,7 @@ def _cell(stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Se
         try:
             stages.encoders(arm, seed)
             seconds, (key, fit) = _timed(lambda a=arm: stages.fit(a, spec, seed, run_arm))
-            stepped = settings.encoder == "mlp" and arm.adaptation in ("finetuned", "scratch")
+            stepped = search.by_steps(arm, settings.encoder)
             fits += seconds * (settings.finetune_steps / stages.settings.finetune_steps if stepped else 1.0)
             more, rows = _timed(lambda a=arm, f=fit, k=key: evaluation.rows(spec, a, f, k))
             measures += more
@@ -77,18 +78,20 @@ def _cell(stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Se
             continue
         packed = packing.pack_fit(fit)  # and beside it an entry for each cohort in which it is measured
         found["fit_bytes"] += _entry(packed) + BLOCK * len({row["cohort"] for row in rows})
-        found["fit_bytes"] += found["curve_bytes"] if arm.pretrained and "curve" in (packed or {}) else 0
+        found["fit_bytes"] += found["curve_bytes"] if arm.pretrained and isinstance(fit.score, ProbeScore) else 0
     return {"data": data, "fits": fits, "measures": measures}
 
 
-def _pretraining(arm: Method, views: Any, settings: Settings, members: int) -> tuple[float, int, int]:
+def _pretraining(
+    arm: Method, stages: Stages, views: Any, settings: Settings, members: int
+) -> tuple[float, int, int]:
     """Of one fleet's whole pretraining, from a few of its steps: seconds, the bytes of one member's encoders, and those
     of its training curve beyond the slice's (a point a step up to `POINTS`)."""
-    data = {role: np.stack([views[role]] * members) for role in ROLES}
+    presentation = stages.source(stages.job.seeds[0]).presentation
     seeds = [(member, member) for member in range(members)]
 
     def run(steps: int) -> Any:
-        return pretrain.pretrain(data, arm, replace(settings, steps=steps), seeds)
+        return trained(arm, [views] * members, presentation, replace(settings, steps=steps), seeds)
 
     try:
         run(1)  # what a first call alone costs

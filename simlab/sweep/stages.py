@@ -10,23 +10,23 @@ memory layouts, on which the last bits of a product may depend, are those of an 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from simlab import cohort_checks, rng
+from simlab import cohort_checks, methods, rng
 from simlab.cohort import Cohort
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
-from simlab.models import present
+from simlab.models import present, tokens
 from simlab.sweep import keys, packing, progress
 from simlab.sweep.cache import Cache
 from simlab.sweep.packing import Source
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
-from simlab.training import pretrain
+from simlab.training import pretrain, token_encoders, token_pretrain
 from simlab.training.data import Bench, Fit, Labelled, Views
 from simlab.training.loop import Diverged
 from simlab.training.method import Method
@@ -35,6 +35,7 @@ from simlab.training.run import FAILURES
 
 KEPT = 512  # fits (measures, limits) of one job in memory: more than the labels' settings x arms of any common map
 
+Shown = present.Presentation | tokens.Presented
 Fleet = dict[int, "Encoders | Diverged"]
 
 
@@ -45,6 +46,7 @@ class Stages:
         self.study, self.job, self.settings, self.spec = study, job, settings, spec
         self.cache = Cache(job.cache, job.cache_mb) if job.cache else None
         self.keys = keys.Keys(study, job, settings)
+        self.reads = "tokens" if any(methods.find(arm).reads == "tokens" for arm in study.arms) else "features"
         self._sources: dict[int, Source] = {}
         self._unlabelled: dict[int, tuple[Cohort, Views]] = {}
         self._encoders: dict[tuple[str, ...], Fleet | Exception] = {}
@@ -56,7 +58,7 @@ class Stages:
     def source(self, seed: int) -> Source:
         """How the records of one seed are presented: from the cache, or with the unlabelled records themselves."""
         if seed not in self._sources:
-            key = self.keys.source(self.spec, seed)
+            key = self.keys.source(self.spec, seed, self.reads)
             known = self.cache.get(key) if self.cache is not None else None
             if known is None:
                 self.unlabelled(seed)
@@ -66,17 +68,20 @@ class Stages:
         return self._sources[seed]
 
     def unlabelled(self, seed: int) -> tuple[Cohort, Views]:
-        """The unlabelled records of one seed, and what arms are shown of them."""
+        """The unlabelled records of one seed, and what arms are shown of them: tokens too, where one reads them."""
         if seed not in self._unlabelled:
             progress.count("source-data")
             spec, study = self.spec, self.study
             cohort = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world)
             inputs = cohort.inputs(None)
-            presentation = present.fit(inputs, as_is=True)
+            presentation: Shown = present.fit(inputs, as_is=True)
+            if self.reads == "tokens":
+                fitted = tokens.fit(inputs, patch=self.settings.patch, visits=cohort.visits)
+                presentation = tokens.Presented(presentation, fitted)
             channels = {name: stream.channels for name, stream in cohort.streams.items()}
             source = Source(presentation, np.unique(cohort.subject), channels)
             if self.cache is not None and seed not in self._sources:
-                self.cache.put(self.keys.source(spec, seed), packing.pack_source(source))
+                self.cache.put(self.keys.source(spec, seed, self.reads), packing.pack_source(source))
             self._sources[seed] = source
             self._unlabelled[seed] = cohort, presentation(inputs)
         return self._unlabelled[seed]
@@ -118,6 +123,11 @@ class Stages:
         seeds = self.job.seeds
         pairs = [(rng.integer(self.study.seed, s, "initialisation"), rng.integer(self.study.seed, s, "order"))
                  for s in seeds]
+        if not arm.pretrained and arm.reads == "tokens":
+            layouts = [layout_of(self.source(s).presentation) for s in seeds]
+            one = [token_encoders.random_encoders(layout, arm, self.settings, [initial])[0]
+                   for layout, (initial, _) in zip(layouts, pairs, strict=True)]
+            return dict(zip(seeds, one, strict=True))
         if not arm.pretrained:
             inputs = {role: self.unlabelled(seeds[0])[1][role].shape[1] for role in ROLES}
             made = pretrain.random_encoders(inputs, self.settings, [initial for initial, _ in pairs])
@@ -125,8 +135,8 @@ class Stages:
 
         def train() -> list[Encoders | Diverged]:
             progress.count("pretraining", len(seeds))
-            views = {role: np.stack([self.unlabelled(s)[1][role] for s in seeds]) for role in ROLES}
-            return pretrain.pretrain(views, arm, self.settings, pairs)
+            views = [self.unlabelled(s)[1] for s in seeds]
+            return trained(arm, views, self.source(seeds[0]).presentation, self.settings, pairs)
 
         key = self.keys.pretraining(self.spec, arm)
         return dict(zip(seeds, self._fleet(key, train), strict=True))
@@ -187,7 +197,6 @@ class Stages:
         progress.count("adaptation")
         return train(arm, bench)
 
-
     def measured(self, key: str, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """The rows of one fitted arm in one cohort: from memory, the cache, or `measure`."""
         if key not in self._rows:
@@ -213,6 +222,23 @@ class Stages:
                     self.cache.put(key, known)
             self._limits[key] = float(known["limit"][0]) if len(known["limit"]) else None
         return self._limits[key]
+
+
+def trained(
+    arm: Method, views: Sequence[Views], presentation: Shown, settings: Settings, pairs: Sequence[tuple[int, int]]
+) -> list[Encoders | Diverged]:
+    """A fleet's encoders, pretrained on each member's unlabelled records."""
+    names = ("tokens", "times") if arm.reads == "tokens" else ROLES
+    data = {name: np.stack([own[name] for own in views]) for name in names}
+    if arm.reads == "tokens":
+        return token_pretrain.pretrain(data, layout_of(presentation), arm, settings, pairs)
+    return pretrain.pretrain(data, arm, settings, pairs)
+
+
+def layout_of(presentation: Shown) -> tokens.Layout:
+    """The grid of tokens that records are shown on, in a study whose arms read tokens."""
+    assert isinstance(presentation, tokens.Presented)
+    return presentation.layout
 
 
 Item = TypeVar("Item")

@@ -65,8 +65,11 @@ def main(argv: list[str] | None = None) -> int:
 
     run_plugins([str(Path(name).resolve()) for name in options.plugin])
     if options.list:
-        for method in methods.METHODS.values():
-            print(f"{method.name:26s}{method.meaning}")
+        for name, meaning in methods.listed():
+            print(f"{name:26s}{meaning}")
+        print("\nWAY is one of:")
+        for way, meaning in methods.WAYS.items():
+            print(f"    {way:22s}{meaning}")
         return 0
     if not options.method or not options.data:
         raise OutOfDomain("METHOD and --data are needed; --list shows the methods, --help the options.")

@@ -20,10 +20,10 @@ from simlab.cohort import Cohort
 from simlab.errors import DamagedFile, InvalidCohort, unknown
 from simlab.evaluation import calibration, intervals, splits
 from simlab.evaluation.auc import label_auc, weighted_auc
-from simlab.models import hours, present
+from simlab.models import hours, present, tokens
 from simlab.train import folder as run_folder
 from simlab.train import health
-from simlab.training import pretrain
+from simlab.training import pretrain, token_encoders, token_pretrain
 from simlab.training.data import Bench, Labelled
 from simlab.training.method import Method
 from simlab.training.run import FAILURES, reason, run_arm
@@ -87,8 +87,11 @@ def run_split(
     train, test = list(splits.repeated(cohort.subject, y, index + 1, plan.test_share, plan.seed))[index]
     test = test[np.isfinite(y[test])]
     inputs = cohort.take(train).inputs(plan.task)
-    presentation = present.fit(inputs)
-    more = hours.fit(inputs, {arm.reads for arm in arms})
+    reads = {arm.reads for arm in arms}
+    presentation: present.Presentation | tokens.Presented = present.fit(inputs)
+    if "tokens" in reads:
+        presentation = tokens.Presented(presentation, tokens.fit(inputs, patch=settings.patch))
+    more = hours.fit(inputs, reads)
     views = presentation(inputs) | more(inputs)
     labelled = _labelled(y[train], plan, index)
     data = Labelled({k: v[labelled] for k, v in views.items()}, y[train][labelled], cohort.subject[train][labelled])
@@ -102,7 +105,8 @@ def run_split(
         report(arm.name)
         try:
             if arm.recipe not in encoders:
-                encoders[arm.recipe] = _encoders(arm, views, settings, seeds, checkpoints)
+                layout = presentation.layout if isinstance(presentation, tokens.Presented) else None
+                encoders[arm.recipe] = _encoders(arm, views, layout, settings, seeds, checkpoints)
             fold_seed = rng.integer(plan.seed, index, "adaptation")
             fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], settings, fold_seed))
             scores = fit.score(shown)
@@ -117,7 +121,8 @@ def run_split(
     first = encoders.get(arms[0].recipe)
     seen = health.Health("", {}, ())
     if first is not None and arms[0].pretrained:
-        own, held = ({r: v[r] for r in pretrain.ROLES} for v in (views, shown))
+        read = (*pretrain.ROLES, *(("tokens", "times") if arms[0].reads == "tokens" else ()))
+        own, held = ({name: v[name] for name in read} for v in (views, shown))
         seen = health.examine(first, own, cohort.subject[train], site=cohort.site[train])
         if artefacts is not None:
             arrays = health.artefacts(first, held, cohort.record[test], site=cohort.site[test])
@@ -172,19 +177,31 @@ def _labelled(y: Float[np.ndarray, "records"], plan: Plan, index: int) -> Int[np
 def _encoders(
     arm: Method,
     views: dict[str, Float[np.ndarray, "records ..."]],
+    layout: tokens.Layout | None,
     settings: pretrain.Settings,
     seeds: tuple[int, int],
     checkpoints: Path | None,
 ) -> pretrain.Encoders:
+    """The arm's encoders, pretrained or as initialised. `layout`: of the tokens, where any arm reads them."""
+    reads_tokens = layout is not None and arm.reads == "tokens"
     if not arm.pretrained:
+        if reads_tokens:
+            return token_encoders.random_encoders(layout, arm, settings, [seeds[0]])[0]
         inputs = {role: views[role].shape[1] for role in pretrain.ROLES}
         return pretrain.random_encoders(inputs, settings, [seeds[0]])[0]
-    stacked = {role: views[role][None] for role in pretrain.ROLES}
-    if checkpoints is None:
-        return pretrain.pretrain(stacked, arm, settings, [seeds])[0]
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    file = checkpoints / f"{'-'.join(arm.recipe)}.pt"
-    return pretrain.pretrain(stacked, arm, settings, [seeds], checkpoint=file, every=max(1, settings.steps // 4))[0]
+    file, every = None, 0
+    if checkpoints is not None:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        file, every = checkpoints / f"{'-'.join(arm.recipe)}.pt", max(1, settings.steps // 4)
+    if reads_tokens:
+        stacked = {name: views[name][None] for name in ("tokens", "times")}
+        found = token_pretrain.pretrain(stacked, layout, arm, settings, [seeds], checkpoint=file, every=every)[0]
+    else:
+        stacked = {role: views[role][None] for role in pretrain.ROLES}
+        found = pretrain.pretrain(stacked, arm, settings, [seeds], checkpoint=file, every=every)[0]
+    if not isinstance(found, pretrain.Encoders):
+        raise found
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,24 @@ DEFAULTS: dict[str, float | int | str] = {
     "learning_rate": 2e-3,
     "weight_decay": 1e-4,
     "finetune_steps": 100,
+    "encoder_rate": 1.0,
+    "token_encoder": "transformer",
+    "depth": 2,
+    "decay": "key",
+    "missing": "masked",
+    "readout": "last",
+    "masked": 0.5,
+    "goal": "whole",
+    "coordinates": 6,
+    "patch": 8,
+}
+CHOICES = {
+    "encoder": ("linear", "mlp"),
+    "token_encoder": ("transformer", "linear", "mlp"),
+    "decay": ("key", "query", "none"),
+    "missing": ("masked", "zero-filled"),
+    "readout": ("last", "mean"),
+    "goal": ("whole", "target"),
 }
 
 
@@ -38,12 +56,17 @@ def settings_of(pairs: list[str], known: list[str]) -> tuple[dict[str, float | i
             rest[key] = text
         else:
             raise unknown("setting", key, [*DEFAULTS, *known])
-    if settings["encoder"] not in ("linear", "mlp"):
-        raise OutOfDomain(f"--set encoder = {settings['encoder']!r}: expected linear or mlp.")
+    for key, allowed in CHOICES.items():
+        if settings[key] not in allowed:
+            raise OutOfDomain(f"--set {key} = {settings[key]!r}: expected {' or '.join(allowed)}.")
     for key, value in settings.items():
-        least = {"weight_decay": 0, "batch": 2}.get(key)
+        if key in CHOICES:
+            continue
+        least = {"weight_decay": 0, "batch": 2, "coordinates": 2}.get(key)
         if least is not None and value < least:  # type: ignore[operator]
             raise OutOfDomain(f"--set {key} = {value}: expected at least {least}.")
-        if least is None and key != "encoder" and value <= 0:  # type: ignore[operator]
+        if least is None and value <= 0:  # type: ignore[operator]
             raise OutOfDomain(f"--set {key} = {value}: expected a positive number.")
+    if settings["masked"] >= 1:  # type: ignore[operator]
+        raise OutOfDomain(f"--set masked = {settings['masked']}: expected a share between 0 and 1.")
     return settings, rest

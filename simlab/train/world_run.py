@@ -165,15 +165,16 @@ def _health(rows: Sequence[Row], arm: str) -> str:
 
 
 def _text(world: str, seeds: int, table: Sequence[dict[str, object]], first: str, health: str, folder: Path) -> str:
+    wide = max(22, *(len(str(line["arm"])) for line in table)) + 2 if table else 24
     lines = [
         f"world {world}, {seeds} seeds, posterior-weighted AUC on 20,000 test records",
         "",
-        f"{'method':24s}{'AUC':26s}{'limit':10s}{first} minus it",
+        f"{'method':{wide}s}{'AUC':26s}{'limit':10s}{first} minus it",
     ]
     for line in table:
         gap = str(Interval(*line["difference"])) if line["difference"] else ""  # type: ignore[misc]
         limit = "unknown" if line["limit"] is None else f"{line['limit']:.3f}"
-        lines.append(f"{line['arm']:24s}{Interval(*line['auc'])!s:26s}{limit:<10s}{gap}")  # type: ignore[misc]
+        lines.append(f"{line['arm']:{wide}s}{Interval(*line['auc'])!s:26s}{limit:<10s}{gap}")  # type: ignore[misc]
     return "\n".join(
         [
             *lines,

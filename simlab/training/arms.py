@@ -35,8 +35,10 @@ def frozen_probe(method: Method, bench: Bench) -> Fit:
 
 
 def finetuned(method: Method, bench: Bench) -> Fit:
-    """The pretrained encoders, adapted to the labels together with the head."""
-    if bench.settings.encoder == "mlp":
+    """The pretrained encoders, adapted to the labels together with the head: exactly where the problem is convex (all
+    of linear encoders of features moves), else in the one loop."""
+    convex = method.reads == "features" and bench.settings.encoder == "linear" and method.adaptation != "frozen-mlp"
+    if not convex:
         return finetune.fit(method, bench)
     basis = directions(bench.encoders)
     best, best_tau = None, 0.0
@@ -53,7 +55,7 @@ def finetuned(method: Method, bench: Bench) -> Fit:
 
 def supervised(method: Method, bench: Bench) -> Fit:
     """From scratch on the labels alone, for all streams or one; tuned, or without any regularisation."""
-    if bench.settings.encoder == "mlp":
+    if bench.settings.encoder == "mlp" or method.reads == "tokens":
         return finetune.fit(method, bench)
     grid = ridge.grid(method, bench.settings)
     line = ridge.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects, grid)

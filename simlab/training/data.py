@@ -13,7 +13,7 @@ from simlab.evaluation import verdict
 from simlab.evaluation.collapse import diagnostics
 from simlab.training.pretrain import ROLES, Encoders, Settings
 
-Views = Mapping[str, Float[np.ndarray, "records ..."]]  # features by role; hours and mask, where arms read them
+Views = Mapping[str, Float[np.ndarray, "records ..."]]  # features by role; what else arms read, by `Method.reads`
 Score = Callable[[Views], Float[np.ndarray, "records"]]
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from simlab.errors import OutOfDomain
 
-VIEWS = ("none", "cross-modal")
+VIEWS = ("none", "cross-modal", "visit", "token", "coordinate", "both", "next-step")
 TARGETS = ("none", "ema", "stop-gradient", "online", "input")
-AGAINST_COLLAPSE = ("none", "vicreg", "sigreg", "barlow", "contrastive")
-PREDICTORS = ("none", "linear", "mlp")
-READS = ("features", "hours", "mask")
+AGAINST_COLLAPSE = ("none", "vicreg", "sigreg", "barlow", "contrastive", "contrastive-learned")
+PREDICTORS = ("none", "linear", "mlp", "transformer")
+READS = ("features", "tokens", "hours", "mask")
 ENCODERS = ("identity", "linear", "mlp", "gru", "tcn", "transformer")
-ADAPTATIONS = ("frozen", "finetuned", "scratch", "closed-form")
+ADAPTATIONS = ("frozen", "frozen-mlp", "partial", "finetuned", "scratch", "closed-form")
 STREAMS = ("all", "image", "clinical")
 TUNINGS = ("cross-validated", "none")
 
@@ -24,8 +24,8 @@ TUNINGS = ("cross-validated", "none")
 class Method:
     """One arm: what it sees, how it is pretrained, how it is adapted to the labels, and which theory predicts it.
 
-    `reads`: each view's features (summaries over visits), the hours themselves, or only what was measured
-    (`simlab.models.hours`).
+    `reads`: each view's features (summaries over visits), its tokens (one a stream and visit; every view but
+    cross-modal needs them), the hours themselves, or only what was measured (`simlab.models.hours`).
     `streams`: "all", or the one role that it sees ("image", "clinical": the scenario's first and second stream).
     `theory`: the key of `finite` in `simlab.limits` that predicts the arm in the Gaussian world, or None.
     `search`: the hyperparameters that a study of design "tune" searches for the arm (`simlab.training.search`); None:
@@ -65,6 +65,9 @@ class Method:
             raise OutOfDomain(f"method {self.name}: view and target are both given, or both none.")
         if self.target == "input" and self.predictor == "none":
             raise OutOfDomain(f"method {self.name}: target = 'input' needs a predictor (linear or mlp) to decode.")
+        if self.reads == "features" and (self.view not in ("none", "cross-modal") or self.predictor == "transformer"):
+            raise OutOfDomain(f"method {self.name}: view = {self.view!r} and predictor = {self.predictor!r} need "
+                              "reads = 'tokens'.")
         if ":" not in self.trainer:
             raise OutOfDomain(f"method {self.name}: trainer = {self.trainer!r}; expected 'module:function'.")
 
@@ -76,4 +79,4 @@ class Method:
     @property
     def recipe(self) -> tuple[str, ...]:
         """What pretraining depends on: arms of equal recipe share one pretrained encoder a seed."""
-        return (self.view, self.target, self.against_collapse, self.predictor, self.encoder)
+        return (self.view, self.target, self.against_collapse, self.predictor, self.encoder, self.reads)

@@ -21,7 +21,7 @@ from simlab.evaluation import spectrum
 from simlab.models import fleet
 from simlab.objectives import sigreg, vicreg
 from simlab.objectives.barlow import barlow
-from simlab.objectives.contrastive import chance, clip
+from simlab.objectives.contrastive import chance, clip, first_scale
 from simlab.objectives.prediction import constant_loss, prediction_loss, skill, squared_error
 from simlab.training.method import Method
 
@@ -37,18 +37,29 @@ class Objective:
 
     `constant`: what the best constant prediction costs (None: the goal's mean). `pair`: match and both spreads of two
     views in one function, with its parts, where the published loss is one. `sliced`: whether slices are drawn.
+    `scaled`: whether `match` takes a learned log scale too, the parameter "scale".
     """
 
-    match: Callable[[Tensor, Tensor], Tensor]
+    match: Callable[..., Tensor]
     constant: Callable[[Tensor], Tensor] | None = None
     spread: Callable[[Tensor, Tensor | None], Tensor] | None = None
     pair: Callable[[Tensor, Tensor], tuple[Tensor, Parts]] | None = None
     sliced: bool = False
+    scaled: bool = False
 
-    def skill(self, prediction: Tensor, goal: Tensor) -> Float[Tensor, "members"]:
+    def parameters(self, members: int) -> fleet.Parameters:
+        """Parameters of the objective itself."""
+        return {"scale": first_scale(members)} if self.scaled else {}
+
+    def value(self, prediction: Tensor, goal: Tensor, scale: Tensor | None = None) -> Float[Tensor, "members"]:
+        """`match`, at the learned scale where there is one."""
+        return self.match(prediction, goal, scale) if self.scaled else self.match(prediction, goal)
+
+    def skill(self, prediction: Tensor, goal: Tensor, scale: Tensor | None = None) -> Float[Tensor, "members"]:
         """1 - loss / loss of the best constant, for each member."""
         flat = goal.mean(dim=1, keepdim=True).expand_as(goal)
-        return skill(self.match(prediction, goal), self.constant(goal) if self.constant else self.match(flat, goal))
+        best = self.constant(goal) if self.constant else self.match(flat, goal)
+        return skill(self.value(prediction, goal, scale), best)
 
 
 # The axis "against collapse". "none" is JEPA's prediction loss; PLAIN takes its place where the goal is the input or
@@ -59,6 +70,7 @@ OBJECTIVES = {
     "sigreg": Objective(sigreg.centroid, spread=sigreg.spread, sliced=True),
     "barlow": Objective(barlow),
     "contrastive": Objective(clip, constant=chance),
+    "contrastive-learned": Objective(clip, constant=chance, scaled=True),
 }
 PLAIN = Objective(squared_error)
 
@@ -79,7 +91,7 @@ def loss(method: Method, terms: Objective, state: fleet.Parameters) -> Loss:
             return terms.pair(z["image"], z["clinical"])
         apart = {f"spread-{role}": terms.spread(z[role], slices) for role in ROLES} if terms.spread else {}
         pairs = _pairs(method, parameters, state, batch, z)
-        parts = {name: terms.match(p, g) for name, (p, g) in pairs.items()}
+        parts = {name: terms.value(p, g, parameters.get("scale")) for name, (p, g) in pairs.items()}
         total = sum(parts.values(), start=torch.zeros(()))
         if apart:
             total = sum(apart.values(), start=total / len(pairs))
@@ -100,7 +112,11 @@ def observe(
     encoder's, where there is one) its rank, participation, deviations and norm; how far the EMA encoder lags."""
     online = {role: fleet.apply(parameters, role, views[role]) for role in ROLES}
     pairs = _pairs(method, parameters, state, views, online)
-    found = {name.replace("predict", "skill").replace("match", "skill"): terms.skill(*pg) for name, pg in pairs.items()}
+    scale = parameters.get("scale")
+    found = {name.replace("predict", "skill").replace("match", "skill"): terms.skill(*pg, scale)
+             for name, pg in pairs.items()}
+    if scale is not None:
+        found["temperature"] = (-scale).exp()[:, 0]
     for role in ROLES:
         z = fleet.apply(state, role, views[role]) if state else online[role]
         found |= {f"{name}-{role}": value for name, value in spectrum.summary(z).items()}

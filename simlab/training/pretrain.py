@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +43,16 @@ class Settings:
     penalty: float | None = None  # of tuned arms, in the units of their own grid; None: they tune it themselves
     diagnostics: str = "summary"  # "summary" | "full": which metrics every arm reports of its encoders
     device: str = "cpu"
+    encoder_rate: float = 1.0  # of fine-tuned encoders, as a share of the head's learning rate
+    token_encoder: str = "transformer"  # "transformer" | "linear" | "mlp": of arms that read tokens
+    depth: int = 2  # blocks of the transformer
+    decay: str = "key"  # "key" | "query" | "none": how old visits fade (simlab.models.transformer)
+    missing: str = "masked"  # "masked" | "zero-filled": a stream that is missing at a visit
+    readout: str = "last"  # "last" | "mean": a record's representation from its tokens
+    masked: float = 0.5  # share of visits, tokens or blocks that is predicted
+    goal: str = "whole"  # "whole" | "target": the tokens in whose light a token's goal is encoded
+    coordinates: int = 6  # blocks that a visit's vector is cut into (coordinate view)
+    patch: int = 8  # voxels a side of a volume's patches
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class Encoders:
     curve: tuple[dict[str, float], ...] = ()
 
     def represent(
-        self, views: Mapping[str, Float[np.ndarray, "records _"]], roles: Sequence[str] = ROLES
+        self, views: Mapping[str, Float[np.ndarray, "records ..."]], roles: Sequence[str] = ROLES
     ) -> dict[str, Float[np.ndarray, "records width"]]:
         """Each view's representation, (records, width) float64; the identity encoder returns the features."""
         if self.kind == "identity":
@@ -64,6 +75,32 @@ class Encoders:
                 x = torch.as_tensor(np.asarray(views[role], dtype=np.float32))[None]
                 made[role] = fleet.apply(self.parameters, role, x)[0].numpy().astype(np.float64)
         return made
+
+    def inputs(self, shown: Mapping[str, Float[np.ndarray, "records ..."]], roles: Sequence[str] = ROLES) -> Any:
+        """What `features` reads of these records, for a fleet of one."""
+        return {role: torch.as_tensor(np.asarray(shown[role], dtype=np.float32))[None] for role in roles}
+
+    def features(
+        self, parameters: Mapping[str, Tensor], inputs: Any, roles: Sequence[str] = ROLES
+    ) -> Float[Tensor, "members records _"]:
+        """The representations of these roles side by side, of every member of `parameters`, with gradient."""
+        members = next(iter(parameters.values())).shape[0]
+        return torch.cat([fleet.apply(parameters, r, inputs[r].expand(members, -1, -1)) for r in roles], dim=2)
+
+    def own(self, roles: Sequence[str] = ROLES) -> fleet.Parameters:
+        """The parameters of these roles' encoders."""
+        return {k: v for k, v in self.parameters.items() if k.split(".")[0] in roles}
+
+    def last_block(self, roles: Sequence[str] = ROLES) -> list[str]:
+        """Names of the parameters of the last layer of these roles' encoders."""
+        return last_layers(self.own(roles))
+
+
+def last_layers(parameters: Mapping[str, Tensor]) -> list[str]:
+    """Names of the parameters of the last layer of each network (NETWORK.LAYER.weight or bias)."""
+    layer = {name: name.split(".")[-2] for name in parameters}
+    last = max(layer.values(), key=int)
+    return [name for name, at in layer.items() if at == last]
 
 
 def random_encoders(inputs: Mapping[str, int], settings: Settings, seeds: Sequence[int]) -> list[Encoders]:
@@ -88,8 +125,11 @@ def pretrain(
     A member that diverges alone is returned as its error.
     Raises loop.Diverged when all do, DamagedFile (checkpoint), OutOfDomain.
     """
+    if method.reads != "features":
+        raise OutOfDomain(f"method {method.name} reads tokens, which these records were not cut into.")
     if settings.width == 1 and len(seeds) > 1:  # a product of one column may round otherwise in another fleet
-        return _one_by_one(views, method, settings, seeds, report, checkpoint, every)
+        return one_by_one(lambda own, *rest: pretrain(own, method, settings, *rest), views, seeds, report, checkpoint,
+                          every)
     device = find_device(settings.device)
     data = {role: torch.as_tensor(views[role], dtype=torch.float32).to(device) for role in ROLES}
     members, records = data["image"].shape[:2]
@@ -103,9 +143,10 @@ def pretrain(
             outputs = inputs[objective.OTHER[role]] if method.target == "input" else settings.width
             layers = fleet.sizes(method.predictor, settings.width, outputs, 2 * settings.width)
             parameters.update(fleet.initialise(f"predict-{role}", layers, generators))
+    terms = objective.of(method)
+    parameters.update(terms.parameters(members))
     parameters = {k: v.to(device) for k, v in parameters.items()}
     order = [_generator(s) for _, s in seeds]
-    terms = objective.of(method)
     size = min(settings.batch, records)
     job = loop.Job(
         parameters,
@@ -130,22 +171,22 @@ def pretrain(
     return [_member(settings, final, curve, m, job) for m in range(members)]
 
 
-def _one_by_one(
-    views: Mapping[str, Float[np.ndarray, "members records _"]],
-    method: Method,
-    settings: Settings,
+def one_by_one(
+    run: Callable[..., list[Encoders | loop.Diverged]],
+    views: Mapping[str, Float[np.ndarray, "members records ..."]],
     seeds: Sequence[tuple[int, int]],
     report: loop.Report | None,
     checkpoint: Path | None,
     every: int,
 ) -> list[Encoders | loop.Diverged]:
-    """Members trained one after the other, each with a checkpoint of its own."""
+    """Members trained one after the other by `run(views, seeds, report, checkpoint, every)`, each with a checkpoint of
+    its own."""
     made: list[Encoders | loop.Diverged] = []
     for m, seed in enumerate(seeds):
-        own = {role: x[m : m + 1] for role, x in views.items()}
+        own = {name: x[m : m + 1] for name, x in views.items()}
         file = checkpoint.with_name(f"{checkpoint.stem}-{m}{checkpoint.suffix}") if checkpoint else None
         try:
-            made += pretrain(own, method, settings, [seed], report, file, every)
+            made += run(own, [seed], report, file, every)
         except loop.Diverged as error:
             made.append(error)
     if all(isinstance(member, loop.Diverged) for member in made):
@@ -153,11 +194,13 @@ def _one_by_one(
     return made
 
 
-def identity(data: Mapping[str, Tensor], settings: Settings, seeds: Sequence[tuple[int, int]]) -> dict[str, str]:
+def identity(
+    data: Mapping[str, Tensor | np.ndarray], settings: Settings, seeds: Sequence[tuple[int, int]]
+) -> dict[str, str]:
     """Settings, seeds and data of a run: what its checkpoint must agree with."""
     digest = hashlib.sha256()
     for _, x in sorted(data.items()):
-        digest.update(np.ascontiguousarray(x.cpu().numpy()).data)
+        digest.update(np.ascontiguousarray(x.cpu().numpy() if isinstance(x, Tensor) else x).data)
     return {**{k: str(v) for k, v in asdict(settings).items()}, "seeds": str(list(seeds)), "data": digest.hexdigest()}
 
 

@@ -7,8 +7,8 @@ valid score too, and is fitted again where it is needed again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +18,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from simlab.models import fleet
+from simlab.models.token_encoder import TokenEncoder
+from simlab.models.tokens import Layout, Source
 from simlab.training.data import Score, Views, columns
 from simlab.training.pretrain import ROLES, Encoders
+from simlab.training.token_encoders import TokenEncoders
 
 Arrays = dict[str, np.ndarray]
+
+CHUNK = 4096  # records that are scored at once
+OF_TOKENS = ("encoder", "layout", "blocks", "missing", "how")  # what token encoders have beside their parameters
 
 
 @dataclass(frozen=True)
@@ -101,15 +107,31 @@ def _trees(text: str) -> Any:
 
 @dataclass(frozen=True)
 class NetworkScore:
-    """Fine-tuned MLP encoders of these roles with a linear head (a fleet of one)."""
+    """A head on adapted encoders of these roles (a fleet of one).
 
-    parameters: fleet.Parameters
+    `standard`: centre and scale (1, 1, features) of what the head reads, where it reads it standardised.
+    """
+
+    encoders: Encoders
+    head: fleet.Parameters
     roles: tuple[str, ...]
+    standard: tuple[Tensor, Tensor] | None = None
 
+    @torch.no_grad()
+    def represent(self, views: Views) -> Float[np.ndarray, "records features"]:
+        """What the head reads."""
+        return np.concatenate([z[0].numpy().astype(np.float64) for z in self._shown(views)])
+
+    @torch.no_grad()
     def __call__(self, views: Views) -> Float[np.ndarray, "records"]:
-        x = {role: torch.as_tensor(np.asarray(views[role], dtype=np.float32))[None] for role in self.roles}
-        with torch.no_grad():
-            return logits(self.parameters, x)[0].numpy().astype(np.float64)
+        parts = [fleet.apply(self.head, "head", z)[0, :, 0] for z in self._shown(views)]
+        return np.concatenate([part.numpy().astype(np.float64) for part in parts])
+
+    def _shown(self, views: Views) -> Iterator[Tensor]:
+        for start in range(0, len(next(iter(views.values()))), CHUNK):
+            part = {name: x[start : start + CHUNK] for name, x in views.items()}
+            z = self.encoders.features(self.encoders.parameters, self.encoders.inputs(part, self.roles), self.roles)
+            yield z if self.standard is None else (z - self.standard[0]) / self.standard[1]
 
 
 def project(
@@ -117,16 +139,6 @@ def project(
 ) -> Float[np.ndarray, "records features"]:
     """Both views' projections side by side."""
     return np.concatenate([(np.asarray(views[r], dtype=np.float64) - centres[r]) @ maps[r] for r in ROLES], axis=1)
-
-
-def logits(parameters: fleet.Parameters, x: Mapping[str, Tensor]) -> Float[Tensor, "members records"]:
-    """The head's output on the encoded views, side by side; views of one member serve every member."""
-    members = parameters["head.0.weight"].shape[0]
-    shown = [
-        fleet.apply(parameters, role, v if v.shape[0] == members else v.expand(members, -1, -1))
-        for role, v in x.items()
-    ]
-    return fleet.apply(parameters, "head", torch.cat(shown, dim=2))[:, :, 0]
 
 
 def side_by_side(views: Views) -> Float[np.ndarray, "records features"]:
@@ -137,13 +149,32 @@ def side_by_side(views: Views) -> Float[np.ndarray, "records features"]:
 def pack_encoders(encoders: Encoders) -> Arrays:
     """Encoders as arrays (`unpack_encoders` gives the same bits back)."""
     parameters = {f"parameters/{k}": v.numpy() for k, v in encoders.parameters.items()}
-    return {"encoder": np.array(encoders.kind), "curve": np.array(json.dumps(encoders.curve)), **parameters}
+    told = {"encoder": np.array(encoders.kind), "curve": np.array(json.dumps(encoders.curve))}
+    if isinstance(encoders, TokenEncoders):
+        told["tokens"] = np.array(json.dumps({name: _plain(getattr(encoders, name)) for name in OF_TOKENS}))
+    return told | parameters
 
 
 def unpack_encoders(arrays: Mapping[str, np.ndarray]) -> Encoders:
     """The encoders of `pack_encoders`. Raises KeyError or ValueError for anything else."""
+    kind, parameters = str(arrays["encoder"]), _tensors(arrays, "parameters/")
     curve = tuple(json.loads(str(arrays["curve"])))
-    return Encoders(str(arrays["encoder"]), _tensors(arrays, "parameters/"), curve)
+    if "tokens" not in arrays:
+        return Encoders(kind, parameters, curve)
+    told = json.loads(str(arrays["tokens"]))
+    shape = told.pop("encoder")
+    encoder = TokenEncoder(**{**shape, "layout": layout_of(shape["layout"])})
+    told["layout"] = layout_of(told["layout"])
+    return TokenEncoders(kind=kind, parameters=parameters, curve=curve, encoder=encoder, **told)
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def layout_of(told: Mapping[str, Any]) -> Layout:
+    """A layout of tokens from what `dataclasses.asdict` made of it."""
+    return Layout(**{**told, "sources": tuple(Source(**source) for source in told["sources"])})
 
 
 def pack(score: Score) -> Arrays | None:
@@ -162,8 +193,10 @@ def pack(score: Score) -> Arrays | None:
     if isinstance(score, TreeScore):
         return {"kind": np.array("trees"), "streams": np.array(score.streams), "text": np.array(score.text)}
     if isinstance(score, NetworkScore):
-        parameters = {f"parameters/{k}": v.numpy() for k, v in score.parameters.items()}
-        return {"kind": np.array("network"), "roles": np.array(score.roles), **parameters}
+        parts = {f"head/{k}": v.numpy() for k, v in score.head.items()}
+        if score.standard is not None:
+            parts |= {f"standard/{i}": v.numpy() for i, v in enumerate(score.standard)}
+        return {"kind": np.array("network"), "roles": np.array(score.roles), **pack_encoders(score.encoders), **parts}
     return None
 
 
@@ -171,7 +204,9 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> Score:
     """The score of `pack`. Raises KeyError or ValueError for anything else."""
     kind = str(arrays["kind"])
     if kind == "network":
-        return NetworkScore(_tensors(arrays, "parameters/"), tuple(arrays["roles"].tolist()))
+        standard = _tensors(arrays, "standard/")
+        return NetworkScore(unpack_encoders(arrays), _tensors(arrays, "head/"), tuple(arrays["roles"].tolist()),
+                            (standard["0"], standard["1"]) if standard else None)
     if kind == "trees":
         return TreeScore(str(arrays["streams"]), str(arrays["text"]))
     line = arrays["weights"], float(arrays["intercept"])

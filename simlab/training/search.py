@@ -41,9 +41,15 @@ def names(method: Method, encoder: str) -> tuple[str, ...]:
     found = PRETRAINING if method.pretrained else ()
     if method.tuning == "none":
         return found
-    if encoder == "mlp" and method.adaptation in ("finetuned", "scratch"):
+    if by_steps(method, encoder):
         return (*found, "penalty", "finetune_steps")
-    return found if method.adaptation == "finetuned" else (*found, "penalty")
+    return found if method.adaptation in ("partial", "finetuned") else (*found, "penalty")
+
+
+def by_steps(method: Method, encoder: str) -> bool:
+    """Whether gradient steps adapt the arm to the labels (a linear encoder of features and its head: exact instead)."""
+    stepped = method.reads == "tokens" or encoder == "mlp"
+    return method.adaptation == "frozen-mlp" or (stepped and method.adaptation in ("partial", "finetuned", "scratch"))
 
 
 def touches_pretraining(method: Method) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from simlab.objectives.barlow import barlow
-from simlab.objectives.contrastive import TEMPERATURE, chance, clip, info_nce, similarities
+from simlab.objectives.contrastive import TEMPERATURE, chance, clip, first_scale, info_nce, similarities
 from simlab.objectives.prediction import constant_loss, prediction_loss, skill, squared_error
 
 
@@ -98,3 +98,20 @@ def test_skill_of_a_target_that_died_is_zero() -> None:
 def test_similarities_do_not_feel_the_scale() -> None:
     a, b = pair()
     torch.testing.assert_close(similarities(a, b), similarities(3 * a, 0.1 * b))
+
+
+def test_a_learned_temperature_is_clips() -> None:
+    """Starts at .07, has a gradient, and never sharpens beyond logits of 100; at collapse any of them costs log N."""
+    a, b = pair(members=1)
+    scale = first_scale(1).double().requires_grad_()
+    own = torch.arange(40)
+    logits = functional.cosine_similarity(a[0][:, None], b[0][None], dim=2) / 0.07
+    expected = (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+    found = clip(a, b, scale)
+    assert float(found.detach()) == pytest.approx(float(expected), rel=1e-6)
+    found.sum().backward()
+    assert float(scale.grad.abs()) > 0
+    sharp = torch.full((1, 1), 9.0, dtype=torch.float64)
+    assert float(similarities(a, a, sharp).max()) == pytest.approx(100)
+    point = torch.ones(1, 40, 4, dtype=torch.float64)
+    assert float(clip(point, point, sharp)) == pytest.approx(math.log(40), abs=1e-9)

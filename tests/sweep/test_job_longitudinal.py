@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from simlab.environments.scenario import sample_cohort
 from simlab.environments.visit_knobs import spec
 from simlab.evaluation import leak
 from simlab.models import present
-from simlab.sweep import job, study
+from simlab.sweep import job, progress, study
 from simlab.sweep.plan import jobs
 
 
@@ -83,3 +84,37 @@ def test_both_presentations_of_gaps_reach_the_trainer(gaps: str) -> None:
     gone = (inputs.streams["clinical"].floats() == 0).all(axis=(1, 2))
     assert 0.3 < gone.mean() < 0.5 and (clinical[gone][:, : s.p_clinical] == 0).all()
     assert clinical.shape[1] == s.p_clinical * (2 if gaps == "masked" else 1)
+
+
+def test_arms_on_tokens_are_arms_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Irregular visits, gaps and a shifted hospital: arms that read tokens beside one that reads summaries, two seeds
+    in one fleet; a seed's numbers depend neither on the other's nor on the stage cache."""
+    monkeypatch.setattr("simlab.environments.registry.World.limit", lambda *_: None)  # not what this is about
+    arms = ["multimodal-jepa-frozen-ridge", "coordinate-jepa-frozen", "random-tokens", "ridge", "visit-jepa-partial"]
+
+    def made(fleet: int, cache: str = "") -> list[dict]:
+        asked = study.build(
+            {
+                "study": {"name": "tokens", "seed": 4},
+                "world": {"name": "longitudinal", "knobs": {"n_unlab": 200, "times": "poisson", "p_miss": 0.3}},
+                "axes": {"p_miss_e": {"values": [0.6]}},
+                "compare": {"arms": arms, "contrast": [arms[0], "ridge"]},
+                "seeds": {"looks": [2]},
+                "train": {"width": 3, "hidden": 8, "depth": 1, "steps": 3, "batch": 32, "fleet": fleet, "n_test": 300,
+                          "coordinates": 2, "finetune_steps": 9},
+            }
+        )  # fmt: skip
+        return [row for j in jobs(asked, cache=cache) for row in job.run_job(asked, j)]
+
+    rows = made(2)
+    assert [r["error"] for r in rows if r["status"] != "ok"] == []
+    areas = {(r["seed"], r["method"], r["cohort"]) for r in rows if r["metric"] == "auc"}
+    assert areas == {(s, a, c) for s in (0, 1) for a in arms for c in ("test", "external")}
+    key = ("seed", "method", "cohort", "metric")
+    assert {tuple(r[k] for k in key): r["value"] for r in rows} == {tuple(r[k] for k in key): r["value"]
+                                                                     for r in made(1)}  # fmt: skip
+    assert made(2, str(tmp_path)) == rows
+    progress.counted()
+    assert made(2, str(tmp_path)) == rows
+    found = progress.counted()
+    assert found == {"source-data/cached": 2, "adaptation/cached": 10, "evaluation/cached": 20, "limit": 2}

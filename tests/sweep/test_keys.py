@@ -146,10 +146,20 @@ def test_seeds_studies_and_settings() -> None:
     assert changed(base, keyed(asked, spec, seed=1)) == set(base) - {"pretraining"}  # one entry for a fleet of seeds
     assert changed(base, keyed(small(n_test=300), spec)) == {"test", "external"}
     assert changed(base, keyed(small(finetune_steps=7), spec)) == {"adaptation", "test", "external"}
+    tokens = METHODS["visit-jepa-frozen"]
+    words = {"encoder": "mlp", "token_encoder": "linear", "decay": "none", "missing": "zero-filled", "readout": "mean",
+             "goal": "target", "diagnostics": "full"}
     for field in Settings.__dataclass_fields__:
-        if field not in ("finetune_steps", "device"):
-            value = {"encoder": "mlp", "weight_decay": 0.5, "learning_rate": 0.1}.get(field, 9)
-            assert changed(base, keyed(small(**{field: value}), spec)) == set(base) - {"source-data"}, field
+        if field != "device":
+            other = small(**{field: words.get(field, 0.1 if isinstance(getattr(Settings, field), float) else 9)})
+            late = {"pretraining"} if field in ("finetune_steps", "penalty", "encoder_rate") else set()
+            for arm in (ARM, tokens):
+                differs = changed(keyed(asked, spec, arm), keyed(other, spec, arm))
+                assert differs == set(base) - {"source-data"} - late, field
+    told = keys.Keys(asked, plan.jobs(asked)[0], Settings())
+    cut = keys.Keys(asked, plan.jobs(asked)[0], Settings(patch=4))
+    assert told.source(spec, 0) == cut.source(spec, 0) != told.source(spec, 0, "tokens")
+    assert told.source(spec, 0, "tokens") != cut.source(spec, 0, "tokens")
     job = plan.jobs(asked)[0]
     for change in ({"threads": 2}, {"device": "cuda"}):
         assert changed(base, keyed(asked, spec, job=dataclasses.replace(job, **change))) == set(base)
@@ -166,8 +176,8 @@ def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
     base = keyed(asked, spec, arm)
     values = {"target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
               "adaptation": "finetuned", "streams": "image", "tuning": "cross-validated",
-              "trainer": "simlab.training.arms:finetuned"}
-    pretraining = {"target", "against_collapse", "predictor", "encoder"}
+              "trainer": "simlab.training.arms:finetuned", "reads": "tokens"}
+    pretraining = {"target", "against_collapse", "predictor", "encoder", "reads"}
     for field, value in values.items():
         differs = changed(base, keyed(asked, spec, dataclasses.replace(arm, **{field: value})))
         assert differs == {"adaptation", "test", "external"} | ({"pretraining"} if field in pretraining else set())

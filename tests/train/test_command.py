@@ -73,6 +73,17 @@ def test_a_run_prints_and_keeps_its_table(file: Path, tmp_path: Path, capsys: py
     assert saved["table"][1]["detectable"] > 0
 
 
+def test_arms_on_tokens_run_on_a_cohort(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Visits up to the cutoff become tokens; a channel that is missing now and then is no obstacle."""
+    more = ["--set", "hidden=8", "--set", "depth=1", "--set", "finetune_steps=9", "--set", "missing=zero-filled"]
+    out = str(tmp_path / "run")
+    more += ["--compare", "random-tokens"]
+    assert main(["visit-jepa-partial", "--data", str(file), "--out", out, *FAST, *more]) == 0
+    text = capsys.readouterr().out
+    for word in ("visit-jepa-partial", "random-tokens", "skill-image", "Verdict"):
+        assert word in text
+
+
 def test_running_again_computes_nothing_and_more_splits_only_the_new(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +119,8 @@ def test_running_again_computes_nothing_and_more_splits_only_the_new(
         (["lda", "--data", "DATA", "--set", "width"], ["KEY=VALUE"]),
         (["lda", "--data", "DATA", "--set", "weight_decay=-1"], ["weight_decay", "at least 0"]),
         (["lda", "--data", "DATA", "--set", "batch=1"], ["batch", "at least 2"]),
+        (["lda", "--data", "DATA", "--set", "decay=keys"], ["decay", "key or query or none"]),
+        (["lda", "--data", "DATA", "--set", "masked=1"], ["masked", "between 0 and 1"]),
         (["lda", "--data", "DATA", "--labels", "1"], ["--labels", "at least 4"]),
         (["lda", "--data", "DATA", "--out", "DATA"], ["toy.cohort", "cannot be used"]),
         (["lda", "--data", "DATA", "--splits", "1"], ["--splits", "at least 2"]),

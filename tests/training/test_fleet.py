@@ -31,7 +31,7 @@ ONE = Settings(encoder="linear", width=1, steps=15, batch=256)
 
 
 # One of each recipe that trains, and two points that have no name: any point on the axes runs.
-RECIPES = {m.recipe: m for m in METHODS.values() if m.pretrained}
+RECIPES = {m.recipe: m for m in METHODS.values() if m.pretrained and m.reads == "features"}
 POINTS = [
     *RECIPES.values(),
     replace(METHODS["lejepa-frozen"], name="sigreg-ema-mlp", target="ema", predictor="mlp"),

@@ -18,7 +18,7 @@ from simlab.training.pretrain import Settings, pretrain
 SETTINGS = Settings(encoder="mlp", width=3, hidden=8, steps=30, batch=16)
 
 
-RECIPES = {m.recipe: m.name for m in METHODS.values() if m.pretrained}.values()
+RECIPES = {m.recipe: m.name for m in METHODS.values() if m.pretrained and m.reads == "features"}.values()
 
 
 class Killed(Exception):
