@@ -145,9 +145,10 @@ def test_seeds_studies_and_settings() -> None:
     assert changed(base, keyed(small(seed=5), spec)) == set(base)
     assert changed(base, keyed(asked, spec, seed=1)) == set(base) - {"pretraining"}  # one entry for a fleet of seeds
     assert changed(base, keyed(small(n_test=300), spec)) == {"test", "external"}
-    assert changed(base, keyed(small(finetune_steps=7), spec)) == {"adaptation", "test", "external"}
+    for late in ({"finetune_steps": 7}, {"penalty": 3.0}):
+        assert changed(base, keyed(small(**late), spec)) == {"adaptation", "test", "external"}
     for field in Settings.__dataclass_fields__:
-        if field not in ("finetune_steps", "device"):
+        if field not in ("finetune_steps", "penalty", "device"):
             value = {"encoder": "mlp", "weight_decay": 0.5, "learning_rate": 0.1}.get(field, 9)
             assert changed(base, keyed(small(**{field: value}), spec)) == set(base) - {"source-data"}, field
     job = plan.jobs(asked)[0]
