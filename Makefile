@@ -5,11 +5,13 @@
 # VENV=DIR            where the environment lies (default .venv)
 # PY=python           an environment of your own, with simlab installed in it: nothing is made or installed
 # ARGS="..."          passed on: make sweep ARGS="shift --workers 2", make test ARGS="tests/limits -x"
+# JOBS=2              processes that share the tests, whole files at a time (JOBS=0: one, in the order of the files)
 
 PYTHON ?= python3
 VENV ?= .venv
 PY ?=
 ARGS ?=
+JOBS ?= 2
 
 ifeq ($(PY),)
 RUN := $(VENV)/bin/python
@@ -32,7 +34,7 @@ sweep: $(READY)
 
 test: $(READY)
 	@echo "simlab: running the tests"
-	@$(RUN) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 proofs: $(READY)
 	@echo "simlab: running the longer proofs"

@@ -48,7 +48,7 @@ class Dask:
                 said = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise SimlabError(f"--scheduler {self.scheduler}: no Dask scheduler answers there ({said}).") from None
         else:
-            self._cluster = LocalCluster(n_workers=self.workers, threads_per_worker=1, dashboard_address=None,
+            self._cluster = LocalCluster(n_workers=self.workers, threads_per_worker=1, dashboard_address="127.0.0.1:0",
                                          host="127.0.0.1")
             self._client = Client(self._cluster, set_as_default=False)
         return self
