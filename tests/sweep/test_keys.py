@@ -145,17 +145,18 @@ def test_seeds_studies_and_settings() -> None:
     assert changed(base, keyed(small(seed=5), spec)) == set(base)
     assert changed(base, keyed(asked, spec, seed=1)) == set(base) - {"pretraining"}  # one entry for a fleet of seeds
     assert changed(base, keyed(small(n_test=300), spec)) == {"test", "external"}
-    assert changed(base, keyed(small(finetune_steps=7), spec)) == {"adaptation", "test", "external"}
+    for late in ({"finetune_steps": 7}, {"penalty": 3.0}):
+        assert changed(base, keyed(small(**late), spec)) == {"adaptation", "test", "external"}
     tokens = METHODS["visit-jepa-frozen"]
     words = {"encoder": "mlp", "token_encoder": "linear", "decay": "none", "missing": "zero-filled", "readout": "mean",
              "goal": "target", "diagnostics": "full"}
     for field in Settings.__dataclass_fields__:
         if field != "device":
             other = small(**{field: words.get(field, 0.1 if isinstance(getattr(Settings, field), float) else 9)})
-            late = {"pretraining"} if field in ("finetune_steps", "penalty", "encoder_rate") else set()
+            spared = {"pretraining"} if field in ("finetune_steps", "penalty", "encoder_rate") else set()
             for arm in (ARM, tokens):
                 differs = changed(keyed(asked, spec, arm), keyed(other, spec, arm))
-                assert differs == set(base) - {"source-data"} - late, field
+                assert differs == set(base) - {"source-data"} - spared, field
     told = keys.Keys(asked, plan.jobs(asked)[0], Settings())
     cut = keys.Keys(asked, plan.jobs(asked)[0], Settings(patch=4))
     assert told.source(spec, 0) == cut.source(spec, 0) != told.source(spec, 0, "tokens")
