@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from simlab.training import ridge
 from simlab.training.data import Bench, Fit, columns
 from simlab.training.method import Method
+from simlab.training.pretrain import ROLES
 from simlab.training.scores import JointScore, LinearScore, ProjectionScore, project
 
 CONFIDENT = 0.5  # share of the unlabelled records that self-training labels itself
@@ -26,7 +27,7 @@ def pca_ridge(method: Method, bench: Bench) -> Fit:
 
     Components keep their scale, as the encoders' embeddings do: the penalty acts on the small ones.
     """
-    records = {role: np.asarray(x, dtype=np.float64) for role, x in bench.pretraining.items()}
+    records = {role: np.asarray(bench.pretraining[role], dtype=np.float64) for role in ROLES}
     centres = {role: x.mean(axis=0) for role, x in records.items()}
     axes = {
         role: np.linalg.eigh(np.cov(x, rowvar=False))[1][:, ::-1][:, : bench.settings.width]
