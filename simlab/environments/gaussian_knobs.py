@@ -127,7 +127,7 @@ GAUSSIAN_KNOBS: tuple[Knob, ...] = (
     Knob("sites_external", "n_sites_e", None, Interval(1, 1000, whole=True), (1, 20), "log", "target",
          "hospitals in the target, with normal scores of their own as effects (default: as in the source)"),
     Knob("site_mean_external", "mu_site_e", 0.0, Interval(-5, 5), (-2, 2), "linear", "target",
-         "mean of the target's site effects; not 0 needs omega_s or rho_s_e"),
+         "mean of the target's site effects; not 0 needs omega_s, rho_s_e or site_shown"),
     Knob("site_label_correlation_external", "rho_s_e", None, Interval(-1, 1), (0, 0.5), "linear", "target",
          "slope of the liability on the site effect in the target (default: as in the source)"),
     Knob("acquisition_view", "acquired", "image", Choice(("image", "clinical", "both")), None, "choice", "target",

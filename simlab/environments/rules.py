@@ -60,13 +60,14 @@ def _latent(s: Any) -> list[tuple[bool, str]]:
     other = s.alpha_lat != 2
     sites = (s.n_sites > 1 or s.n_sites_e > 1 or s.mu_site_e != 0) and (
         s.omega_s > 0 or s.rho_s != 0 or s.rho_s_e != 0 or s.site_shown != "none")
-    exact = max(s.rel_ci, s.rel_cc, s.rel_u, s.rel_v) == 1
+    exact = max(s.rel_ci, s.rel_cc, s.rel_u, s.rel_v) > 0.999
     resampled = s.prevalence_e is not None and s.prevalence_kind == "reweight"
     return [(other and broken, f"alpha_lat = {s.alpha_lat:g} (causes not normal) has an exact risk only {need}.")
             for broken, need in (
                 (s.w_x > 0, "with w_x = 0"), (s.n_tok > 1, "with n_tok = 1"),
                 (s.shortcut != "none", "with shortcut = none"),
                 (sites, "without omega_s, rho_s, rho_s_e and site_shown"),
-                (exact, "with measurement error: reliabilities below 1"),
+                (exact, "with measurement error: reliabilities up to 0.999"),
+                (s.h2 > 0.98, "with noise in the liability: h2 up to 0.98"),
                 (s.tau_e != 1, "with tau_e = 1, which leaves their coordinates independent"),
                 (resampled, "without resampled classes: prevalence_kind = threshold"))]

@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 
 from simlab.environments.knobs import GAUSSIAN_KNOBS, GaussianSpec, Knob, find, parse
+from simlab.environments.persistence import PERSISTENCE
 from simlab.environments.presets import from_preset
 from simlab.errors import OutOfDomain, Parser, command
 
@@ -61,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     counts, k = _whole_numbers(args.n_labelled, "--n-labelled"), _whole_numbers(args.k or "", "--k")
     if args.k is not None and len(k) != 1:
         raise OutOfDomain(f"--k takes one whole number, not {args.k!r}.")
+    if args.preset in {one.name for one in PERSISTENCE}:
+        raise OutOfDomain(f"--preset {args.preset} is a longitudinal world; python -m simlab.environments --describe "
+                          f"{args.preset} shows its limits.")
     spec = from_preset(args.preset or "default", **knobs)
     if args.severity or args.match is not None:
         print(_severity(spec, args.match, table.title(knobs, args.preset, "Severity of shifts"), args.json))

@@ -17,13 +17,14 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.polynomial.hermite_e import hermegauss
+from numpy.polynomial.legendre import leggauss
 from scipy.optimize import brentq
 from scipy.special import logsumexp, ndtr, ndtri
 
 from simlab.environments.knobs import GaussianSpec
 from simlab.limits.gaussian import Moments, acquired, site_direction, site_effects, solve, turned, within
 
-NODES = 40
+NODES, FINE = 40, 400  # of the risk of each record; of a prevalence
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,18 +134,21 @@ def _total(raw: Joint, spec: GaussianSpec, out: bool) -> Moments:
 def share_above(law: Joint, threshold: float) -> float:
     """P(l > threshold), over all sites."""
     means = law.mean + np.outer(law.rho * law.effects, [1.0, 0.0, 0.0])
-    return float(np.mean(above(threshold, means, law.cov, law.product, 100)))
+    return float(np.mean(above(threshold, means, law.cov, law.product, FINE)))
 
 
 def above(threshold: float, means: Float[np.ndarray, "n 3"], cov: Float[np.ndarray, "3 3"], product: float,
           nodes: int = NODES) -> Float[np.ndarray, " n"]:
-    """P(l0 + x u v > threshold) for Gaussian (l0, u, v) with these means and one covariance: quadrature over u.
+    """P(l0 + x u v > threshold) for Gaussian (l0, u, v) with these means and one covariance: quadrature over u or v.
 
-    Given u, the liability is Gaussian: l0 + x u v is linear in what is left.
+    Given u, the liability is Gaussian: l0 + x u v is linear in what is left. The same holds given v; the integral goes
+    over the one of less variance, so that what is left, of more, makes the integrand smooth.
     """
     m, mu, mv = means.T
     if product == 0:
         return ndtr((m - threshold) / np.sqrt(max(cov[0, 0], 1e-300)))
+    if cov[1, 1] > cov[2, 2]:
+        (mu, mv), cov = (mv, mu), cov[np.ix_([0, 2, 1], [0, 2, 1])]
     sd = np.sqrt(max(cov[1, 1], 0.0))
     b, c = (cov[0, 1] / cov[1, 1], cov[2, 1] / cov[1, 1]) if sd > 0 else (0.0, 0.0)
     var_l, var_v = cov[0, 0] - b * cov[0, 1], max(cov[2, 2] - c * cov[2, 1], 0.0)
@@ -161,8 +165,13 @@ def above(threshold: float, means: Float[np.ndarray, "n 3"], cov: Float[np.ndarr
 
 @lru_cache(maxsize=8)
 def _rule(nodes: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Gauss-Hermite nodes and weights for a standard normal (not to be written to)."""
-    x, w = hermegauss(nodes)
+    """Nodes and weights for a standard normal (not to be written to): Gauss-Hermite; above 100, Gauss-Legendre on 9
+    standard deviations, whose nodes lie densely where the integrand turns sharply."""
+    if nodes > 100:
+        x, w = leggauss(nodes)
+        x, w = 9 * x, w * np.exp(-((9 * x) ** 2) / 2)
+    else:
+        x, w = hermegauss(nodes)
     return x, w / w.sum()
 
 

@@ -174,7 +174,7 @@ def latent(spec: GaussianSpec, domain: str = "source", shown: tuple[str, ...] = 
     seen = {"c": _combined(views, np.array([1.0, kappa]), errors, (at["c_image"], at["c_clinical"])),
             "u": _alone(at["u"], spec.rel_u) if "image" in shown and "u" in kinds else ((), 1.0),
             "v": _alone(at["v"], spec.rel_v) if "clinical" in shown and "v" in kinds else ((), 1.0)}
-    raw = Latent(spec.alpha_lat, max(spec.noise_variance(domain), 1e-6), 0.0, mean, loadings, seen,
+    raw = Latent(spec.alpha_lat, spec.noise_variance(domain), 0.0, mean, loadings, seen,
                  spec if out and spec.acquires else None)
     return replace(raw, threshold=_law(spec, domain)[0])
 
@@ -198,7 +198,7 @@ def _combined(views: list[int], gains: Float[np.ndarray, "2"], errors: Float[np.
 def _law(spec: GaussianSpec, domain: str) -> tuple[float, float]:
     """(threshold, true prevalence)."""
     law, out = within(spec, domain), domain == "external"
-    noise, threshold = max(spec.noise_variance(domain), 1e-6), float(within(spec, "source").threshold)
+    noise, threshold = spec.noise_variance(domain), float(within(spec, "source").threshold)
     reach = float(7.5 / np.sqrt(noise))
     frequencies, weights = _frequencies(reach)
     wave = np.exp(-noise * frequencies**2 / 2).astype(complex)

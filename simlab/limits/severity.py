@@ -158,7 +158,7 @@ def match(kind: str, level: float, world: GaussianSpec, scale: str = "transfer",
 
     found, best, at = [], -math.inf, math.nan
     for way in ways.values():
-        share, most, where = first(lambda s, way=way: reached(way(s)), level, FEW_STEPS if integral else STEPS)
+        share, most, where = first(lambda s, way=way: reached(way(s)), level, FEW_STEPS if integral else STEPS, whole)
         if most > best:
             best, at = most, way(where)
         if share is not None:
@@ -288,21 +288,26 @@ def straight(start: float, end: float, log: bool, whole: bool = False) -> Callab
     return at
 
 
-def first(f: Callable[[float], float], level: float, steps: int) -> tuple[float | None, float, float]:
-    """(first share of the way at which f reaches the level, or None; the largest f seen, and the share where)."""
+def first(f: Callable[[float], float], level: float, steps: int,
+          jumps: bool = False) -> tuple[float | None, float, float]:
+    """(first share of the way at which f reaches the level, or None; the largest f seen, and the share where).
+
+    Where f `jumps`, as that of whole numbers does, f at the share found is the level or above it.
+    """
     best, at = -math.inf, 0.0
     for i in range(1, steps + 1):
         value = f(i / steps)
         if value > best:
             best, at = value, i / steps
         if value >= level:
-            return _crossing(f, level, (i - 1) / steps, i / steps, 1e-13 if steps == STEPS else 1e-5), best, at
+            close = 1e-13 if steps == STEPS else 1e-5
+            return _crossing(f, level, (i - 1) / steps, i / steps, close, jumps), best, at
     return None, best, at
 
 
-def _crossing(f: Callable[[float], float], level: float, low: float, high: float, close: float) -> float:
+def _crossing(f: Callable[[float], float], level: float, low: float, high: float, close: float, jumps: bool) -> float:
     """Where f passes the level between a share below it and one at or above it."""
-    if math.isfinite(f(high)) and f(low) < level:
+    if not jumps and math.isfinite(f(high)) and f(low) < level:
         return float(brentq(lambda share: f(share) - level, low, high, xtol=close))
     for _ in range(math.ceil(math.log2(1 / close))):
         middle = (low + high) / 2

@@ -89,7 +89,8 @@ def test_names_and_symbols_mean_the_same(capsys):
     (["--set", "delta_clin_e=.3", "--set", "kappa_e=.5"], "sets kappa_e"), (["--n-labelled", "10,b"], "100,300,1000"),
     (["--n-labelled", "1"], "[2, 1e+07]"), (["--n-labelled", "100,,3"], "100,300,1000"), (["--k", "31"], "[1, 30]"),
     (["--k", "0"], "[1, 30]"), (["--k", "two"], "whole number"), (["--k", "1,2"], "one whole number"),
-    (["--preset", "li2025-share"], "li2025-shared"), (["--bogus"], "--bogus"),
+    (["--preset", "li2025-share"], "li2025-shared"), (["--preset", "persistence-level"], "--describe persistence-l"),
+    (["--bogus"], "--bogus"),
     (["--n-labeled", "5"], "did you mean --n-labelled?"), (["--k"], "expected one argument"),
     (["--set", "d_ni=4000", "--set", "d_nc=4000"], "up to 4096"),
 ])

@@ -8,6 +8,7 @@ from scipy.special import gamma
 from simlab.environments import gaussian
 from simlab.environments.knobs import spec
 from simlab.errors import OutOfDomain
+from simlab.limits import latent as module
 from simlab.limits import latent_areas, limits
 from simlab.limits.gaussian import moments, posterior
 from simlab.limits.latent import latent, shaped
@@ -38,6 +39,23 @@ def test_near_two_the_risk_is_the_normal_one():
         for view, shown in latent_areas.SHOWN.items():
             ours = latent(near, domain, shown).risk(z)
             np.testing.assert_allclose(ours, posterior(moments(s, domain), z, view), atol=3e-5)
+
+
+def test_at_the_largest_signal_the_inversion_is_that_of_many_more_frequencies():
+    """h2 = .98, one cause a kind, of which the image leaves one unseen: 64 frequencies against 200, as near as
+    docs/theory.md (11) says of single records and of their mean."""
+    s = spec(SMALL, d_c=1, d_u=1, d_v=1, alpha_lat=0.5, h2=0.98)
+    z, coarse = draw(s, "source", 300)[1], latent(s, "source", ("image",))
+    few = coarse.risk(z)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "FREQUENCIES", 200)
+        for cached in (module.table, module.prior, module._frequencies):
+            cached.cache_clear()
+        many = coarse.risk(z)
+    for cached in (module.table, module.prior, module._frequencies):
+        cached.cache_clear()
+    far = np.abs(few - many)
+    assert far.mean() < 5e-4 and 0 < far.max() < 0.01
 
 
 @pytest.mark.parametrize("alpha", (0.5, 8.0))
@@ -72,9 +90,9 @@ def test_heavier_tails_move_limit_and_prevalence(monkeypatch):
 
 
 @pytest.mark.parametrize(("given", "said"), [
-    ({"w_x": 0.2}, "w_x = 0"), ({"tau_e": 1.2}, "tau_e = 1"), ({"rel_u": 1.0}, "below 1"),
+    ({"w_x": 0.2}, "w_x = 0"), ({"tau_e": 1.2}, "tau_e = 1"), ({"rel_u": 1.0}, "up to 0.999"),
     ({"prevalence_e": 0.2}, "threshold"), ({"shortcut": "image"}, "shortcut = none"),
-    ({"n_sites": 2, "omega_s": 0.2}, "omega_s"),
+    ({"n_sites": 2, "omega_s": 0.2}, "omega_s"), ({"h2": 0.99}, "h2 up to 0.98"),
 ])
 def test_what_has_no_exact_risk_is_refused(given, said):
     with pytest.raises(OutOfDomain) as caught:

@@ -53,6 +53,8 @@ def build(knobs):
 
 
 def agree(s, n, records, seed):
+    """In sampling errors; the margins of .001 and .002 are for the second sampler's intercept of the index, which it
+    estimates from its own n records (standard error sd(w)/sqrt(n)) where simlab has it exactly."""
     rng = np.random.default_rng(seed)
     for domain in ("source", "external"):
         shown, y = visits(s, domain == "external", n, rng)
