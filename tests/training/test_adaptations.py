@@ -57,7 +57,9 @@ def test_what_moves_is_what_the_adaptation_says(reads: str) -> None:
     else:
         assert {name.split(".")[1] for name in found["partial"]} == {"2"}  # the last of three layers
     for way in found:
-        network, final, _ = trained(reads, way)
+        network, final, on = trained(reads, way, 0.5)
+        shown = network.logits(final, network.shown)[0].numpy()
+        np.testing.assert_allclose(network.fitted(final)(on.train.views), shown, atol=1e-5)  # what is kept is the same
         moved = {k for k in network.moving if final[k].abs().sum() > 0}
         assert moved == {k for k in network.moving if "fade" not in k}
         assert final["head.0.weight"].abs().sum() > 0
