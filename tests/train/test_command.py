@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from simlab.cohort import Cohort, Stream, Task, load, save
+from simlab.errors import OutOfDomain
 from simlab.train import experiment
 from simlab.train.__main__ import main
 
@@ -154,6 +155,10 @@ def test_another_run_in_the_folder_is_refused_by_field(file: Path, tmp_path: Pat
     assert run(*arguments).returncode == 0
     done = run(*arguments, "--set", "steps=6")
     assert done.returncode == 2 and "settings" in done.stderr
+    cohort = load(file)
+    save(replace(cohort, labels={"death": 1 - cohort.labels["death"]}), file)  # the same name, other content
+    with pytest.raises(OutOfDomain, match="sha256"):
+        main(arguments)
 
 
 def test_a_world_is_a_source_too(
