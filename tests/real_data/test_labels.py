@@ -143,6 +143,11 @@ def test_kidney_injury_by_urine(rate, hours, stage):
     np.testing.assert_array_equal(failures.kidney_injury_by_urine(urine, weight)[0, -1], stage)
 
 
+def test_twelve_dry_hours_count_though_the_last_six_were_better():
+    urine = np.repeat([[0.3, 0.6]], 6, axis=1) * 80  # .45 mL/kg/h over 12 hours, .6 over the last 6
+    assert failures.kidney_injury_by_urine(urine, np.full((1, 12), 80.0))[0, -1] == 2
+
+
 def test_urine_that_nobody_charted_is_not_no_urine():
     unknown = np.full((1, 30), NAN)
     assert np.isnan(failures.kidney(unknown, unknown, np.full((1, 30), 80.0), np.zeros((1, 30), bool))).all()
