@@ -59,6 +59,8 @@ def prepare(folder: Path, rules: Rules, channels: str | None, account: Account, 
         raise InvalidData(f"{folder}: no numeric code in the records of training subjects; use --channels")
     values, observed = hours(inside, vocabulary.table(chosen, codes), chosen, spans.height, rules, account)
     events = raw(inside, spans.height, rules, account) if rules.events else None
+    why = "an event has one time; whether a value was known then is for its publisher to say"
+    account.checks.append(leakage.Check("laboratory values before their storetime", None, why))
     told = provenance(folder, paths, rules, account)
     return assemble(rows, spans, side, chosen, values, observed, events, rules, told)
 
