@@ -11,6 +11,7 @@ from real_data.account import Account
 from real_data.mimic_iv import adapter, layout, staging
 from real_data.mimic_iv.stays import Rules
 from real_data.mimic_iv.variables import ACTIONS, STATE
+from simlab.errors import InvalidData
 
 
 @pytest.fixture
@@ -174,6 +175,21 @@ def test_a_scratch_file_is_never_left(tiny, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     prepared()
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_full_disk_is_not_called_a_damaged_table(tiny, prepared, tmp_path, monkeypatch):
+    """What polars says where the scratch folder is full; whatever was written is taken away again."""
+    import tempfile
+
+    def full(*_, **__):
+        raise OSError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(layout.pl.LazyFrame, "sink_parquet", full)
+    with pytest.raises(InvalidData, match=r"scratch files do not fit in .*scratch .*TMPDIR"):
+        prepared()
     assert not list((tmp_path / "scratch").iterdir())
 
 

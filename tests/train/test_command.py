@@ -250,6 +250,21 @@ def test_few_labels_change_the_labels_and_not_the_overlap_of_splits(
     assert half.high == pytest.approx(min(1.0, 0.55 + 12.7062 * se), rel=1e-4)
 
 
+def test_splits_count_labelled_records_on_both_sides(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Nadeau-Bengio ratio is of like to like, where labels are missing too."""
+    from simlab.methods import METHODS
+    from simlab.training.data import Fit
+    from simlab.training.pretrain import Settings
+
+    cohort = load(file)
+    y = np.where(np.arange(len(cohort)) % 5 < 3, cohort.labels["death"], np.nan)
+    monkeypatch.setattr(experiment, "run_arm", lambda arm, bench: Fit(lambda views: views["image"][:, 0]))
+    settings, plan = Settings(width=2, hidden=4), experiment.Plan("death")
+    arms = [METHODS["mask-only"]]
+    split = experiment.run_split(replace(cohort, labels={"death": y}), arms, settings, plan, 0, lambda _: None)
+    assert split.n_side == split.n_train and split.n_side + split.n_test == np.isfinite(y).sum()
+
+
 def test_a_regression_cohort_is_refused_clearly(tmp_path: Path, rng: np.random.Generator) -> None:
     n = 20
     stream = {
