@@ -59,6 +59,8 @@ def prepare(folder: Path, rules: Rules, channels: str | None, account: Account, 
         raise InvalidData(f"{folder}: no numeric code in the records of training subjects; use --channels")
     values, observed = hours(inside, vocabulary.table(chosen, codes), chosen, spans.height, rules, account)
     events = raw(inside, spans.height, rules, account) if rules.events else None
+    why = "an event has one time; whether a value was known then is for its publisher to say"
+    account.checks.append(leakage.Check("laboratory values before their storetime", None, why))
     told = provenance(folder, paths, rules, account)
     return assemble(rows, spans, side, chosen, values, observed, events, rules, told)
 
@@ -143,11 +145,22 @@ def records(rows: pl.LazyFrame, rules: Rules, account: Account) -> pl.DataFrame:
 
 
 def sides(folder: Path, subject: np.ndarray) -> np.ndarray:
-    """Each record's split: the data set's own (metadata/subject_splits.parquet), else by hash."""
+    """Each record's split: the data set's own (metadata/subject_splits.parquet), else by hash.
+
+    Raises InvalidData for a table of splits that is none, or that has a subject in two.
+    """
     path = folder / "metadata" / "subject_splits.parquet"
     if not path.is_file():
         return splits.by_subject(subject)
-    told = dict(pl.read_parquet(path).select(pl.col("subject_id").cast(pl.Int64), "split").iter_rows())
+    try:
+        told = pl.read_parquet(path).select(pl.col("subject_id").cast(pl.Int64), pl.col("split").cast(pl.String))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InvalidData(f"{path}: no table of subject_id and split ({str(error).splitlines()[0]})") from error
+    told = told.unique()
+    twice = told.filter(pl.col("subject_id").is_duplicated())
+    if twice.height:
+        raise InvalidData(f"{path}: subject {twice['subject_id'].min()} is in more than one split")
+    told = dict(told.iter_rows())
     return np.array([str(told.get(s, "none")) for s in subject.tolist()])
 
 

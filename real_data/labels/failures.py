@@ -80,7 +80,7 @@ def kidney_injury_by_urine(
     dry = rolling(urine, 12, "sum")
     dry[:, :11] = np.nan
     stage = np.where(np.isnan(six), np.nan, (six < 0.5 - TOLERANCE).astype(float))
-    stage[(stage == 1) & (twelve < 0.5 - TOLERANCE)] = 2
+    stage[(stage < 2) & (twelve < 0.5 - TOLERANCE)] = 2
     stage[(day < 0.3 - TOLERANCE) | (dry <= TOLERANCE)] = 3
     return stage
 

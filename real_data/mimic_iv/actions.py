@@ -26,11 +26,13 @@ class Given:
     """What was given: by the hour, of whole stays' first hours (for labels), and each interval that counted.
 
     intervals: row (of `stays`), name, itemid, start, stop (hours since in-time), speed (in the action's unit).
+    doses: row, name, start of what is given or not (an antibiotic), of the longer hours: what labels look at.
     """
 
     values: Float32[np.ndarray, "stays max_hours actions"]
     longer: Float32[np.ndarray, "stays hours actions"]
     intervals: pl.DataFrame
+    doses: pl.DataFrame
 
 
 def action(
@@ -45,17 +47,19 @@ def action(
     """The action stream (0 in an hour without the action), the same for so many hours, and the intervals."""
     values = np.zeros((stays.height, rules.max_hours, len(actions)))
     longer = np.zeros((stays.height, longer_hours, len(actions)))
-    wide, kept = replace(rules, max_hours=longer_hours), []
+    wide, kept, doses = replace(rules, max_hours=longer_hours), [], []
     for table in sorted({a.table for a in actions}):
         part_of = [a for a in actions if a.table == table]
         for rows in intervals(layout, folder, table, stays, [i for a in part_of for i in a.itemids], account):
             for a in part_of:
                 mine, n = rows.filter(pl.col("itemid").is_in(a.itemids)), actions.index(a)
-                add(longer[:, :, n], mine, a, wide, Account())
+                far = add(longer[:, :, n], mine, a, wide, Account())
                 good = add(values[:, :, n], mine, a, rules, account)
                 name = pl.lit(a.name).alias("name")
                 kept.append(good.select(pl.col("row").cast(pl.Int64), name, "itemid", "start", "stop", "speed"))
-    return Given(values.astype(np.float32), longer.astype(np.float32), pl.concat(kept))
+                if a.how == "given":
+                    doses.append(far.select(pl.col("row").cast(pl.Int64), name, "start"))
+    return Given(values.astype(np.float32), longer.astype(np.float32), pl.concat(kept), pl.concat(doses))
 
 
 def intervals(

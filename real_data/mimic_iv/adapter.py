@@ -143,7 +143,7 @@ def course(kept: pl.DataFrame, read: Read, cultures: list[list[float]] | None) -
     grid = np.where(read.grid.observed, read.grid.values, np.nan).astype(np.float64)
     given = read.given.longer.astype(np.float64)
     antibiotics: list[list[float]] = [[] for _ in range(kept.height)]
-    starts = read.given.intervals.filter(pl.col("name") == "antibiotic").select("row", "start").unique()
+    starts = read.given.doses.filter(pl.col("name") == "antibiotic").select("row", "start").unique()
     for row, start in starts.sort("row", "start").iter_rows():
         antibiotics[row].append(start)
     return Course(

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import gzip
 import os
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ class Layout:
             return work()
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
+            if "No space left" in reason:
+                raise InvalidData(
+                    f"table {table}: its scratch files do not fit in {tempfile.gettempdir()} ({reason}); set TMPDIR to "
+                    "a folder with room"
+                ) from error
             raise InvalidData(f"table {table}: {self.paths[table]} cannot be read to its end ({reason})") from error
 
 

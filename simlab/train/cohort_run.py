@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     folder = options.out or Path("runs") / "train" / f"{path.stem}{made}-{arms[0].name}"
     frozen = {
         "data": path.name,
+        "sha256": _sha256(path),  # a cohort prepared anew under the same name is another run
         "records": len(cohort),
         "arms": [a.name for a in arms],
         "settings": asdict(settings),
@@ -73,6 +75,11 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     for arm, reason in failed.items():
         print(f"failed: {arm}: {reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _splits(

@@ -47,7 +47,7 @@ class Plan:
 class Split:
     """One split's outcome: metrics and diagnostics by arm, the reason of an arm that failed, and the sizes it had.
 
-    `n_side`: records on the training side; `n_train`: those of them whose label was used.
+    `n_side`: labelled records on the training side, as `n_test` on the other; `n_train`: those whose label was used.
     """
 
     index: int
@@ -132,7 +132,7 @@ def run_split(
         metrics,
         diagnostics,
         failed,
-        len(train),
+        int(np.isfinite(y[train]).sum()),
         len(data.y),
         len(test),
         first.curve if first else (),

@@ -94,14 +94,18 @@ def components(
 ) -> tuple[Float[np.ndarray, "records"], Float[np.ndarray, "records"], Float[np.ndarray, "records"]]:
     """c, u and v of every record: normal scores, of what methods are shown for this task.
 
-    Raises InvalidCohort where a view has no more independent features than pairs.
+    Raises InvalidCohort where a view has fewer independent features than the pairs and private components need.
     """
     inputs = cohort.inputs(task)
     views = {role: _bounded(x) for role, x in present.fit(inputs)(inputs).items()}
     a, b = views["image"], views["clinical"]
-    least = min(np.linalg.matrix_rank(a), np.linalg.matrix_rank(b))
-    if least <= pairs:
-        raise InvalidCohort(f"--plasmode pairs = {pairs}: a view has only {least} independent features; take fewer.")
+    # Below twice the pairs nothing of a view is left for so many private components but rounding, which no one can see.
+    least = min(int(np.linalg.matrix_rank(x - x.mean(axis=0), rtol=1e-5)) for x in (a, b))
+    if least < 2 * pairs:
+        raise InvalidCohort(
+            f"--plasmode pairs = {pairs}: a view has only {least} independent features; so many pairs, and as many "
+            f"private components, need {2 * pairs}. Take fewer."
+        )
     maps = canonical_maps(a, b, pairs)
     shown = np.concatenate([a @ maps["image"], b @ maps["clinical"]], axis=1)
     shared = _scores((shown[:, :pairs] + shown[:, pairs:]).sum(axis=1))

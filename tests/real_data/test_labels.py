@@ -143,6 +143,11 @@ def test_kidney_injury_by_urine(rate, hours, stage):
     np.testing.assert_array_equal(failures.kidney_injury_by_urine(urine, weight)[0, -1], stage)
 
 
+def test_twelve_dry_hours_count_though_the_last_six_were_better():
+    urine = np.repeat([[0.3, 0.6]], 6, axis=1) * 80  # .45 mL/kg/h over 12 hours, .6 over the last 6
+    assert failures.kidney_injury_by_urine(urine, np.full((1, 12), 80.0))[0, -1] == 2
+
+
 def test_urine_that_nobody_charted_is_not_no_urine():
     unknown = np.full((1, 30), NAN)
     assert np.isnan(failures.kidney(unknown, unknown, np.full((1, 30), 80.0), np.zeros((1, 30), bool))).all()
@@ -302,3 +307,49 @@ def test_sepsis_before_the_window_is_not_asked_for(course):
     made.seen["platelets"][:, 26] = 90.0
     np.testing.assert_array_equal(tasks.labels(made, 24, 72)["sepsis"], [NAN, 1, 0])
     assert np.isnan(tasks.labels(course(cultures=None), 24, 72)["sepsis"]).all()
+
+
+def known(course, task, visits=96):
+    return np.flatnonzero(tasks.labels(course, 24, visits)[task][0] == 1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("task", "seen", "first", "others"),
+    [
+        ("respiratory-failure", {"po2": 199, "fio2": 100}, 36, {"po2": 200}),
+        ("severe-respiratory-failure", {"po2": 99, "fio2": 100}, 36, {"po2": 100}),
+        ("circulatory-failure", {"map": 65, "lactate": 2}, 52, {"map": 66}),
+        ("kidney-failure", {"creatinine": 4.1}, 12, {"creatinine": 4.0}),
+        ("severe-meld", {"bilirubin": 10, "inr": 2, "creatinine": 2.101}, 12, {"creatinine": 2.1}),
+    ],
+)
+def test_each_early_task_has_its_event_and_its_hours(course, task, seen, first, others):
+    """The event at hour 60 alone: hours from 60 - horizon to 59 are 1; one step short of the threshold, none is.
+
+    MELD: 3.78 ln 10 + 11.2 ln 2 + 6.43 = 22.897, so that 30 is reached at a creatinine of exp(7.103 / 9.57) = 2.1006.
+    """
+    for values, hours in ((seen, list(range(first, 60))), (seen | others, [])):
+        made = course(out=np.full(2, 80.0))
+        made.seen["creatinine"][:, 0] = 1.5 if task == "kidney-failure" else NAN
+        for name, value in values.items():
+            made.seen[name][:, 60] = value
+        assert known(made, task) == hours
+
+
+def test_phenylephrine_is_no_vasoactive_drug_of_the_published_list(course):
+    made = course(out=np.full(2, 80.0))
+    made.seen["lactate"][:, 60] = made.seen["map"][:, 60] = 90.0
+    made.given["phenylephrine"] = np.ones((2, 96))
+    assert known(made, "circulatory-failure") == []
+    made.given["milrinone"][:, 60] = 1.0
+    assert known(made, "circulatory-failure") == list(range(52, 60))
+
+
+@pytest.mark.parametrize(
+    ("out", "death", "label"),
+    [(24, NAN, 0), (23.9, NAN, NAN), (50, 24, 1), (50, 23.9, NAN), (50, 50, 1), (50, 50.1, 0)],
+)
+def test_mortality_at_24_hours_asks_those_who_are_there(course, out, death, label):
+    died = np.full(2, float(not np.isnan(death)))
+    made = course(out=np.full(2, float(out)), death=np.full(2, float(death)), died=died)
+    np.testing.assert_array_equal(tasks.labels(made, 6, 72)["mortality-at-24h"], [label, label])

@@ -131,6 +131,20 @@ def test_the_data_sets_own_splits_are_taken(tmp_path):
     assert prepare(folder)[0].streams["state"].channels == ("puls|slag/min",)
 
 
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"subject_id": [0, 1, 1], "split": ["train", "train", "held_out"]}, "subject 1 is in more than one split"),
+        ({"subject_id": [0, 1]}, "no table of subject_id and split"),
+    ],
+)
+def test_a_table_of_splits_that_contradicts_itself_is_refused(tmp_path, told, words):
+    folder = Hospital().write(tmp_path)
+    pl.DataFrame(told).write_parquet(folder / "metadata" / "subject_splits.parquet")
+    with pytest.raises(InvalidData, match=words):
+        prepare(folder)
+
+
 def test_codes_given_after_discharge_do_not_enter(tmp_path):
     made = Hospital()
     made.add(1, 3, "DIAGNOSIS//ICD//10//J96")

@@ -171,7 +171,7 @@ LABELS = {  # positive, negative, not known
     "mortality-30d": (18, 99, 0),
     "mortality-90d": (24, 93, 0),
     "stay-over-7d": (20, 97, 0),
-    "sepsis": (1, 48, 68),
+    "sepsis": (2, 47, 68),
     "mortality-at-24h": (10, 107, 0),
     "decompensation": (37, 6509, 1878),
     "respiratory-failure": (519, 1195, 6710),

@@ -11,6 +11,7 @@ from real_data.account import Account
 from real_data.mimic_iv import adapter, layout, staging
 from real_data.mimic_iv.stays import Rules
 from real_data.mimic_iv.variables import ACTIONS, STATE
+from simlab.errors import InvalidData
 
 
 @pytest.fixture
@@ -126,6 +127,17 @@ def test_fluids_sedation_antibiotics_and_dialysis(tiny, prepared):
     assert len(set(names)) == len(names) and not {v.name for v in STATE} & set(names)
 
 
+def test_sepsis_is_looked_for_beyond_the_hours_that_are_kept(tiny, prepared):
+    """Labels look 48 hours further: at the antibiotic too, as at cultures and organs."""
+    tiny.add("hosp/microbiologyevents", "subject_id,charttime,chartdate,spec_type_desc", [])
+    tiny.rows("hosp/microbiologyevents").append([1, at(34), at(0), "BLOOD"])
+    tiny.infuse(11, 35, 36, 225798, "", "", 1, "dose")
+    tiny.lab(1, 36, 51265, 90, "K/uL")
+    for hours in (30, 72):
+        cohort, _ = prepared(max_hours=hours)
+        assert cohort.labels["sepsis"][cohort.record.tolist().index(11)] == 1
+
+
 def test_events_are_the_readings_and_the_intervals_in_order_of_time(tiny, prepared):
     tiny.chart(11, 2.25, 223761, 98.6, "°F")
     tiny.infuse(11, 1.5, 3, 221906, 0.2, "mcg/kg/min")
@@ -163,6 +175,21 @@ def test_a_scratch_file_is_never_left(tiny, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     prepared()
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_full_disk_is_not_called_a_damaged_table(tiny, prepared, tmp_path, monkeypatch):
+    """What polars says where the scratch folder is full; whatever was written is taken away again."""
+    import tempfile
+
+    def full(*_, **__):
+        raise OSError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(layout.pl.LazyFrame, "sink_parquet", full)
+    with pytest.raises(InvalidData, match=r"scratch files do not fit in .*scratch .*TMPDIR"):
+        prepared()
     assert not list((tmp_path / "scratch").iterdir())
 
 

@@ -290,6 +290,18 @@ def test_nobody_left_is_said_with_the_attrition(prepared):
         prepared(min_age=120)
 
 
+def test_a_stay_without_hours_is_left_out_and_counted(tiny, prepared):
+    rows = tiny.rows("icu/chartevents")
+    rows[:] = [row for row in rows if row[0] != 12]
+    tiny.chart(12, 50 + 26, 220045, 80, "bpm")  # after the window alone
+    cohort, account = prepared()
+    assert cohort.record.tolist() == [11, 21] and len(cohort.labels["decompensation"]) == 2
+    assert account.attrition[-1] == {"step": "with a value in the first 24 h", "n": 2, "positives": 1}
+    rows.clear()
+    with pytest.raises(InvalidData, match=r"no stay in .* has a value; attrition: intensive-care stays 5"):
+        prepared()
+
+
 def test_the_same_tables_in_another_order_give_the_same_bits(tiny, prepared):
     rng = np.random.default_rng(0)
     for _ in range(500):

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from simlab.cohort import Cohort, Stream, Task, load, save
+from simlab.errors import OutOfDomain
 from simlab.train import experiment
 from simlab.train.__main__ import main
 
@@ -154,6 +155,10 @@ def test_another_run_in_the_folder_is_refused_by_field(file: Path, tmp_path: Pat
     assert run(*arguments).returncode == 0
     done = run(*arguments, "--set", "steps=6")
     assert done.returncode == 2 and "settings" in done.stderr
+    cohort = load(file)
+    save(replace(cohort, labels={"death": 1 - cohort.labels["death"]}), file)  # the same name, other content
+    with pytest.raises(OutOfDomain, match="sha256"):
+        main(arguments)
 
 
 def test_a_world_is_a_source_too(
@@ -243,6 +248,21 @@ def test_few_labels_change_the_labels_and_not_the_overlap_of_splits(
     half = experiment.table(splits, ["a"])[0].metrics["auroc"]
     se = np.sqrt((1 / 2 + 30 / 90) * np.var([0.5, 0.6], ddof=1))
     assert half.high == pytest.approx(min(1.0, 0.55 + 12.7062 * se), rel=1e-4)
+
+
+def test_splits_count_labelled_records_on_both_sides(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Nadeau-Bengio ratio is of like to like, where labels are missing too."""
+    from simlab.methods import METHODS
+    from simlab.training.data import Fit
+    from simlab.training.pretrain import Settings
+
+    cohort = load(file)
+    y = np.where(np.arange(len(cohort)) % 5 < 3, cohort.labels["death"], np.nan)
+    monkeypatch.setattr(experiment, "run_arm", lambda arm, bench: Fit(lambda views: views["image"][:, 0]))
+    settings, plan = Settings(width=2, hidden=4), experiment.Plan("death")
+    arms = [METHODS["mask-only"]]
+    split = experiment.run_split(replace(cohort, labels={"death": y}), arms, settings, plan, 0, lambda _: None)
+    assert split.n_side == split.n_train and split.n_side + split.n_test == np.isfinite(y).sum()
 
 
 def test_a_regression_cohort_is_refused_clearly(tmp_path: Path, rng: np.random.Generator) -> None:

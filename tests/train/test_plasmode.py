@@ -106,8 +106,11 @@ def test_impossible_plasmodes_are_refused(given: list[str], error: type, words: 
 
 
 def test_more_pairs_than_a_view_has_are_refused(rng: np.random.Generator) -> None:
-    with pytest.raises(InvalidCohort, match="pairs = 30"):
-        plasmode.components(cohort_of(rng, 200), "death", 30)
+    """Six features a view: three pairs leave three private components, four leave two and rounding."""
+    plasmode.components(cohort_of(rng, 200), "death", 3)
+    for pairs in (4, 30):
+        with pytest.raises(InvalidCohort, match=f"pairs = {pairs}: a view has only 6 independent features"):
+            plasmode.components(cohort_of(rng, 200), "death", pairs)
 
 
 def test_the_command_says_the_limit_and_scores_by_the_known_risk(
