@@ -31,8 +31,10 @@ VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1
 LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "lightgbm")
 DTYPE = "float32"
 NAMES = ("name", "meaning", "theory", "search")  # of a method: words about it, not what it does
-NOT_PRETRAINED_BY = ("finetune_steps", "penalty", "device")  # of the settings; the device is in every key
-OWN = ("simlab.sweep.stages", "simlab.sweep.packing")  # what puts the stages together, by itself
+# Of the settings; the device is in every key.
+NOT_PRETRAINED_BY = ("finetune_steps", "penalty", "diagnostics", "device")
+# What puts the stages together and gives entries their form, by itself.
+OWN = ("simlab.sweep.stages", "simlab.sweep.packing", "simlab.training.scores")
 MEASURED_BY = ("simlab.sweep.job",)
 
 

@@ -145,11 +145,11 @@ def test_seeds_studies_and_settings() -> None:
     assert changed(base, keyed(small(seed=5), spec)) == set(base)
     assert changed(base, keyed(asked, spec, seed=1)) == set(base) - {"pretraining"}  # one entry for a fleet of seeds
     assert changed(base, keyed(small(n_test=300), spec)) == {"test", "external"}
-    assert changed(base, keyed(small(finetune_steps=7), spec)) == {"adaptation", "test", "external"}
     for field in Settings.__dataclass_fields__:
-        if field not in ("finetune_steps", "device"):
-            value = {"encoder": "mlp", "weight_decay": 0.5, "learning_rate": 0.1}.get(field, 9)
-            assert changed(base, keyed(small(**{field: value}), spec)) == set(base) - {"source-data"}, field
+        if field != "device":
+            value = {"encoder": "mlp", "weight_decay": 0.5, "learning_rate": 0.1, "diagnostics": "full"}.get(field, 9)
+            late = {"pretraining"} if field in ("finetune_steps", "penalty", "diagnostics") else set()
+            assert changed(base, keyed(small(**{field: value}), spec)) == set(base) - {"source-data"} - late, field
     job = plan.jobs(asked)[0]
     for change in ({"threads": 2}, {"device": "cuda"}):
         assert changed(base, keyed(asked, spec, job=dataclasses.replace(job, **change))) == set(base)
@@ -165,7 +165,7 @@ def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
     arm = METHODS["jepa-frozen"]
     base = keyed(asked, spec, arm)
     values = {"target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
-              "adaptation": "finetuned", "streams": "image", "tuning": "cross-validated",
+              "adaptation": "finetuned", "streams": "image", "tuning": "cross-validated", "reads": "hours",
               "trainer": "simlab.training.arms:finetuned"}
     pretraining = {"target", "against_collapse", "predictor", "encoder"}
     for field, value in values.items():
