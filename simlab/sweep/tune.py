@@ -117,15 +117,15 @@ class _Tuning:
         """The finished trials of earlier runs; a torn last line is cut off, and another machine or code refused."""
         own = {"device": self.options.device, "threads": self.options.threads,
                "sources": provenance.sources(self.study)}
-        if not self.path.exists():
-            _append(self.path, own)
-            return []
-        data = self.path.read_bytes()
+        data = self.path.read_bytes() if self.path.exists() else b""
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             self.folder.note(f"{self.path.name} ended in a torn line, which was cut off")
             with self.path.open("r+b") as file:
                 file.truncate(whole)
+        if not whole:  # new, or killed in the very first line
+            _append(self.path, own)
+            return []
         head = next(iter(_lines(self.path)), own)
         done = read(self.path)
         for key, value in own.items() if len(done) < self.total else ():

@@ -114,6 +114,10 @@ def test_the_record_is_the_same_after_kills_and_repeats_nothing(
         assert (folder.path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     go(asked, folder.path)
     assert len(calls(fakes)) == 10  # nothing was left to do
+    for torn in (b"", lines[0][:9]):  # killed before the first line was whole
+        (folder.path / "trials.jsonl").write_bytes(torn)
+        assert go(asked, folder.path) == whole
+        assert (folder.path / "trials.jsonl").read_bytes().splitlines(keepends=True)[0] == lines[0]
     (folder.path / "trials.jsonl").write_bytes(lines[0].replace(b'"threads": 1', b'"threads": 2') + lines[1])
     with pytest.raises(InvalidStudy, match="begun with other threads"):
         go(asked, folder.path)
