@@ -221,3 +221,21 @@ def test_a_plugin_and_what_lies_beside_it_are_sources(tmp_path: Path) -> None:
             file.write("# changed\n")
     keys.sources.cache_clear()
     assert len(set(told)) == 4 and keys.sources(("simlab.errors",), mine) == told[3]
+
+
+def test_what_a_process_computes_whose_sources_were_edited_meanwhile_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loaded module is the old one, its file the new one: an entry under the new file's hash would be stale."""
+    (tmp_path / "mine.py").write_text("x = 1\n", encoding="utf-8")
+
+    def told(begun: float, process: bytes) -> str:
+        monkeypatch.setattr(keys, "BEGUN", begun)
+        monkeypatch.setattr(keys, "_ALONE", process)
+        keys.sources.cache_clear()
+        return keys.sources((), (str(tmp_path / "mine.py"),))
+
+    late = (tmp_path / "mine.py").stat().st_ctime + 1
+    assert told(late, b"one") == told(late, b"two")
+    assert len({told(late, b"one"), told(0.0, b"one"), told(0.0, b"two")}) == 3
+    keys.sources.cache_clear()
