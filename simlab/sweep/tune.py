@@ -68,8 +68,9 @@ def settled(study: Study, folder: Folder) -> Study:
 
 
 def choose(study: Study, done: Sequence[Done]) -> tuple[Chosen, ...]:
-    """In each cell, each arm's best setting, the earliest of equals. Raises SimlabError for missing trials, or when
-    every trial of an arm failed."""
+    """In each cell, each arm's best setting, the earliest of equals; none where every trial of the arm failed.
+
+    Raises SimlabError for missing trials."""
     chosen = []
     for cell in range(plan.n_cells(study)):
         for arm in study.arms:
@@ -78,9 +79,8 @@ def choose(study: Study, done: Sequence[Done]) -> tuple[Chosen, ...]:
                 raise SimlabError(f"study {study.name} is not tuned yet: {len(mine)} of {trials(study, arm)} trials of "
                                   f"{arm} in cell {cell} are done; run it without --shard, --collect or --cell first.")
             known = sorted((d for d in mine if d.score is not None), key=lambda d: d.number)
-            if not known:
-                raise SimlabError(f"every tuning trial of {arm} in cell {cell} failed: {mine[0].error}")
-            chosen.append((cell, arm, max(known, key=lambda d: d.score or 0.0).setting))
+            if known:
+                chosen.append((cell, arm, max(known, key=lambda d: d.score or 0.0).setting))
     return tuple(chosen)
 
 

@@ -207,6 +207,16 @@ def test_the_comparison_is_of_the_arms_at_what_they_chose(tmp_path: Path) -> Non
         assert mine == same and len(mine) >= 6
     assert all(row["value"] == 3.0 + row["cell"] for row in rows
                if row["method"] == "ridge" and row["metric"] == "diag/penalty")
+    # An arm none of whose trials came to a score is rows with the reason; the others are what they are beside it.
+    less = tuning.compare(tune.replace(asked, choices=tuple(c for c in choices if c[1] != "ridge")), whole)
+    assert [row for row in less if row["method"] != "ridge"] == [row for row in rows if row["method"] != "ridge"]
+    failed = [row for row in less if row["method"] == "ridge"]
+    assert len(failed) == 2 * 2 and {row["error"] for row in failed} == {tuning.UNTUNED}
+    done = [tune.Done(cell, arm, i, (), (None if arm == "ridge" else 0.7,) * 2, "ValueError: no fit")
+            for cell in (0, 1) for arm in asked.arms for i in range(2)]
+    assert {arm for _, arm, _ in tune.choose(asked, done)} == {"vicreg-frozen", "lda"}
+    assert not any(r["chosen"] for r in tune.tune_report.trial_records(asked, done, tune.choose(asked, done))
+                   if r["method"] == "ridge")
 
 
 @pytest.mark.usefixtures("undrawn")
