@@ -89,18 +89,19 @@ RICH = {  # a setting in which every knob matters
     "plain": {"n_unlab": 40, "n_lab": 30, "d_ni": 2, "d_nc": 2, "prevalence_e": 0.4, "gain_e": 1.5, "condition": 2.0,
               "prevalence_kind": "threshold", "w_c": 0.4, "w_u": 0.2, "w_v": 0.2, "w_x": 0.2},
     "longitudinal": {"n_unlab": 40, "n_lab": 12, "d_ni": 1, "d_nc": 1, "n_visits": 3, "times": "hawkes", "b_h": 0.3,
-                     "p_miss": 0.2, "gamma_1": 0.3, "gamma_obs": 0.2},
+ "p_miss": 0.2, "gamma_1": 0.3, "gamma_obs": 0.2},
+    "blobs": {"n_unlab": 12, "n_lab": 12},
 }
 UPSTREAM = {"source-data": {"source-data", "pretraining", "adaptation", "test", "external"},
             "adaptation": {"adaptation", "test", "external"}, "test": {"test"}, "external": {"external"}}
 
 
-LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal")]
+LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal", "blobs")]
 
 
 @pytest.mark.parametrize("setting", ["gaussian", *LONGER])
 def test_no_knob_moves_records_behind_a_keys_back(setting: str) -> None:
-    world = "longitudinal" if setting == "longitudinal" else "gaussian"
+    world = setting if setting in ("longitudinal", "blobs") else "gaussian"
     where, asked = find_world(world), small(world)
     base = where.spec(**RICH[setting])
     before, told, moved = records(world, base), keyed(asked, base), set()
