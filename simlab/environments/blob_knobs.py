@@ -32,7 +32,7 @@ BLOB_KNOBS: tuple[Knob, ...] = (
          "the image stream's shape: every pixel a channel (for encoders of vectors), or one channel of 16 x 16"),
     Knob("n_unlabelled", "n_unlab", 2000, Interval(2, 10_000_000, whole=True), (500, 50_000), "log", "source",
          "unlabelled records for pretraining"),
-    Knob("prevalence", "prevalence", 0.5, _PREVALENCE, (0.05, 0.5), "linear", "labels", "P(y = 1), the ill"),
+    Knob("prevalence", "prevalence", 0.5, _PREVALENCE, (0.05, 0.5), "linear", "source", "P(y = 1), the ill"),
     Knob("n_labelled", "n_lab", 300, Interval(2, 10_000_000, whole=True), (30, 3000), "log", "labels",
          "labelled records for training"),
     Knob("effect_external", "effect_e", None, _EFFECT, (1, 3), "linear", "target",

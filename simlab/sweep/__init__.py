@@ -3,3 +3,7 @@
 Importing this package imports no array module, so that `--help` and `--list` answer at once. docs/sweeps.md is the
 user's page.
 """
+
+import time
+
+BEGUN = time.time()  # before the modules that compute are imported (`simlab.sweep.keys`)

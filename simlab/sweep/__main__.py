@@ -227,6 +227,9 @@ def _digest(chosen: Study, out: Path) -> int:
     missing = len(plan.jobs(chosen)) - len(folder.finished())
     if missing > 0:
         raise SimlabError(f"{out} is not finished: {missing} jobs are missing; run the study first.")
+    units = table.select(["cell", "seed", "method"]).group_by(["cell", "seed", "method"]).aggregate([]).num_rows
+    if units < plan.n_cells(chosen) * chosen.n_seeds * len(chosen.arms):  # collected, or killed, before the last job
+        raise SimlabError(f"{folder.table} is older than the last jobs; run the study again, or --collect, first.")
     print(results.digest(table))
     return 0
 

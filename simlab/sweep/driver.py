@@ -165,7 +165,9 @@ class _Run:
     def _same_sources(self, todo: list[Job]) -> None:
         """Refuse to finish one table with two versions of the code; a finished one is shown, and said to be older."""
         manifests = [self.folder.read_manifest(), *self.folder.part_manifests()]
-        if not self.there or all(m.get("sources") in (None, provenance.sources(self.study)) for m in manifests):
+        others = self.folder.finished() - {job.index for job in self._mine(self.jobs)}  # of other parts
+        now = provenance.sources(self.study)
+        if not (self.there or others) or all(m.get("sources") in (None, now) for m in manifests):
             return
         if todo:
             raise InvalidStudy(f"{self.folder.path} was begun with other sources of simlab or of a plug-in; give --out "
@@ -184,7 +186,7 @@ class _Run:
                     aside = self.folder.set_aside(path)
                     self.messages.append(f"{error}: set aside as {aside.name}, computed again")
                 else:
-                    if not (self.options.retry_failed and results.failures(table)):
+                    if self.options.collect or not (self.options.retry_failed and results.failures(table)):
                         self.there.add(job.index)
                         continue
             todo.append(job)

@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -21,6 +22,7 @@ from typing import Any
 
 from simlab.environments.registry import find_world
 from simlab.methods import Method
+from simlab.sweep import BEGUN
 from simlab.sweep.plan import Job
 from simlab.sweep.provenance import processor
 from simlab.sweep.schema import Study
@@ -31,8 +33,10 @@ VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1
 LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "lightgbm")
 DTYPE = "float32"
 NAMES = ("name", "meaning", "theory", "search")  # of a method: words about it, not what it does
-NOT_PRETRAINED_BY = ("finetune_steps", "penalty", "encoder_rate", "device")  # of the settings; each key has the device
-OWN = ("simlab.sweep.stages", "simlab.sweep.packing")  # what puts the stages together, by itself
+# Of the settings; the device is in every key.
+NOT_PRETRAINED_BY = ("finetune_steps", "penalty", "encoder_rate", "diagnostics", "device")
+# What puts the stages together and gives entries their form, by itself.
+OWN = ("simlab.sweep.stages", "simlab.sweep.packing", "simlab.training.scores")
 MEASURED_BY = ("simlab.sweep.job",)
 
 
@@ -144,11 +148,20 @@ def libraries() -> dict[str, str]:
 
 @lru_cache(maxsize=256)
 def sources(modules: tuple[str, ...], plugins: tuple[str, ...] = (), follow: bool = True) -> str:
-    """The hash of the files that `files` names."""
+    """The hash of the files that `files` names.
+
+    One that changed after this process began may not be what it computes with (a module that was edited during a run
+    is loaded already): what such a process computes has keys of its own, which no other process asks for.
+    """
     total = hashlib.sha256()
     for path in files(modules, plugins, follow):
         total.update(hashlib.sha256(path.read_bytes()).digest())
+        if path.stat().st_ctime > BEGUN:
+            total.update(_ALONE)
     return total.hexdigest()
+
+
+_ALONE = os.urandom(16)
 
 
 @lru_cache(maxsize=256)

@@ -87,7 +87,7 @@ def write(table: pa.Table, path: Path, note: Mapping[str, Any] | None = None) ->
 
 
 def write_shard(study: Study, job: Job, table: pa.Table, path: Path) -> None:
-    write(table, path, note=_label(job))
+    write(table, path, note=_label(study, job))
 
 
 def read_shard(study: Study, job: Job, path: Path) -> pa.Table:
@@ -97,7 +97,7 @@ def read_shard(study: Study, job: Job, path: Path) -> pa.Table:
         note = json.loads((table.schema.metadata or {}).get(b"simlab", b"null"))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamagedFile(f"{path} cannot be read ({type(error).__name__})") from None
-    if note != _label(job) or table.schema.remove_metadata() != schema(study):
+    if note != _label(study, job) or table.schema.remove_metadata() != schema(study):
         raise DamagedFile(f"{path} is not the shard of job {job.index} of study {study.name}")
     units = set(zip(*(table[name].to_pylist() for name in ("cell", "seed", "method")), strict=True))
     if len(units) != job.units * len(study.arms):
@@ -105,8 +105,10 @@ def read_shard(study: Study, job: Job, path: Path) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
-def _label(job: Job) -> dict[str, Any]:
-    return {"job": job.index, "cells": list(job.cells), "seeds": list(job.seeds)}
+def _label(study: Study, job: Job) -> dict[str, Any]:
+    """What a shard holds; of a tuned study also at which settings (another tuning may choose others)."""
+    chosen = [[i, arm, [list(pair) for pair in setting]] for i, arm, setting in study.choices if i in job.cells]
+    return {"job": job.index, "cells": list(job.cells), "seeds": list(job.seeds), **({"at": chosen} if chosen else {})}
 
 
 def collect(tables: Sequence[pa.Table]) -> pa.Table:

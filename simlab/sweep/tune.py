@@ -70,8 +70,9 @@ def settled(study: Study, folder: Folder) -> Study:
 
 
 def choose(study: Study, done: Sequence[Done]) -> tuple[Chosen, ...]:
-    """In each cell, each arm's best setting, the earliest of equals. Raises SimlabError for missing trials, or when
-    every trial of an arm failed."""
+    """In each cell, each arm's best setting, the earliest of equals; none where every trial of the arm failed.
+
+    Raises SimlabError for missing trials."""
     chosen = []
     for cell in range(plan.n_cells(study)):
         for arm in study.arms:
@@ -80,9 +81,8 @@ def choose(study: Study, done: Sequence[Done]) -> tuple[Chosen, ...]:
                 raise SimlabError(f"study {study.name} is not tuned yet: {len(mine)} of {trials(study, arm)} trials of "
                                   f"{arm} in cell {cell} are done; run it without --shard, --collect or --cell first.")
             known = sorted((d for d in mine if d.score is not None), key=lambda d: d.number)
-            if not known:
-                raise SimlabError(f"every tuning trial of {arm} in cell {cell} failed: {mine[0].error}")
-            chosen.append((cell, arm, max(known, key=lambda d: d.score or 0.0).setting))
+            if known:
+                chosen.append((cell, arm, max(known, key=lambda d: d.score or 0.0).setting))
     return tuple(chosen)
 
 
@@ -119,15 +119,15 @@ class _Tuning:
         """The finished trials of earlier runs; a torn last line is cut off, and another machine or code refused."""
         own = {"device": self.options.device, "threads": self.options.threads,
                "sources": provenance.sources(self.study)}
-        if not self.path.exists():
-            _append(self.path, own)
-            return []
-        data = self.path.read_bytes()
+        data = self.path.read_bytes() if self.path.exists() else b""
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             self.folder.note(f"{self.path.name} ended in a torn line, which was cut off")
             with self.path.open("r+b") as file:
                 file.truncate(whole)
+        if not whole:  # new, or killed in the very first line
+            _append(self.path, own)
+            return []
         head = next(iter(_lines(self.path)), own)
         done = read(self.path)
         for key, value in own.items() if len(done) < self.total else ():

@@ -47,7 +47,7 @@ def trial_records(study: Study, done: Sequence[Done], chosen: Sequence[Chosen]) 
     best = {(cell, arm): setting for cell, arm, setting in chosen}
     records, taken = [], set()
     for d in done:
-        mine = d.setting == best[d.cell, d.arm] and d.score is not None and (d.cell, d.arm) not in taken
+        mine = d.setting == best.get((d.cell, d.arm)) and d.score is not None and (d.cell, d.arm) not in taken
         taken |= {(d.cell, d.arm)} if mine else set()
         setting, at = dict(d.setting), {f"p_{k}": v for k, v in plan.cell(study, d.cell).items()}
         records.append({"study": study.name, "cell": d.cell, **at, "method": d.arm, "trial": d.number,

@@ -16,6 +16,7 @@ from simlab.evaluation.auc import label_auc, rank
 from simlab.sweep import job as jobs
 from simlab.sweep import plan, progress
 from simlab.sweep.plan import Job
+from simlab.sweep.results import failed_row
 from simlab.sweep.schema import Setting, Study
 from simlab.sweep.stages import Stages
 from simlab.sweep.trial import Trial
@@ -23,6 +24,8 @@ from simlab.training.baselines import folds
 from simlab.training.data import Bench, Labelled
 from simlab.training.pretrain import Settings
 from simlab.training.run import FAILURES, reason, run_arm
+
+UNTUNED = "every tuning trial of it failed (trials.csv says why)"
 
 
 def at(study: Study, arm: str, setting: Setting) -> Study:
@@ -65,13 +68,16 @@ def _score(stages: Stages, spec: Any, seed: int, name: str) -> float:
 
 
 def compare(study: Study, job: Job) -> list[dict[str, Any]]:
-    """The rows of a job, each arm at the setting that tuning chose for it in each cell."""
+    """The rows of a job, each arm at the setting that tuning chose for it in each cell; a failed one without any."""
     settings = {(cell, arm): setting for cell, arm, setting in study.choices}
     rows = []
     for arm in study.arms:
         groups: dict[Setting, list[int]] = {}
         for cell in job.cells:
-            groups.setdefault(settings[cell, arm], []).append(cell)
+            if (cell, arm) in settings:
+                groups.setdefault(settings[cell, arm], []).append(cell)
+            else:
+                rows += [failed_row(cell, seed, arm, "failed", UNTUNED) for seed in job.seeds]
         for setting, cells in groups.items():
             rows += jobs.run_job(at(study, arm, setting), replace(job, cells=tuple(cells)))
     return rows

@@ -119,7 +119,12 @@ def test_the_leak_guard_is_silent_here_and_tripped_by_a_planted_leak(monkeypatch
 job_run_arm = job_module.run_arm
 
 
-@pytest.mark.parametrize("error", [KeyError("lost"), Diverged("nan"), MemoryError("9 GB"), ValueError("one\ntwo")])
+class Theirs(Exception):
+    """A library's own error, of no kind that Python has (as LightGBM's)."""
+
+
+@pytest.mark.parametrize("error", [KeyError("lost"), Diverged("nan"), MemoryError("9 GB"), ValueError("one\ntwo"),
+                                   Theirs("no trees")])
 def test_an_arm_that_fails_is_one_row_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def run(arm: Method, bench: Bench) -> Fit:
         if arm.name == "lda":

@@ -89,18 +89,19 @@ RICH = {  # a setting in which every knob matters
     "plain": {"n_unlab": 40, "n_lab": 30, "d_ni": 2, "d_nc": 2, "prevalence_e": 0.4, "gain_e": 1.5, "condition": 2.0,
               "prevalence_kind": "threshold", "w_c": 0.4, "w_u": 0.2, "w_v": 0.2, "w_x": 0.2},
     "longitudinal": {"n_unlab": 40, "n_lab": 12, "d_ni": 1, "d_nc": 1, "n_visits": 3, "times": "hawkes", "b_h": 0.3,
-                     "p_miss": 0.2, "gamma_1": 0.3, "gamma_obs": 0.2},
+ "p_miss": 0.2, "gamma_1": 0.3, "gamma_obs": 0.2},
+    "blobs": {"n_unlab": 12, "n_lab": 12},
 }
 UPSTREAM = {"source-data": {"source-data", "pretraining", "adaptation", "test", "external"},
             "adaptation": {"adaptation", "test", "external"}, "test": {"test"}, "external": {"external"}}
 
 
-LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal")]
+LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal", "blobs")]
 
 
 @pytest.mark.parametrize("setting", ["gaussian", *LONGER])
 def test_no_knob_moves_records_behind_a_keys_back(setting: str) -> None:
-    world = "longitudinal" if setting == "longitudinal" else "gaussian"
+    world = setting if setting in ("longitudinal", "blobs") else "gaussian"
     where, asked = find_world(world), small(world)
     base = where.spec(**RICH[setting])
     before, told, moved = records(world, base), keyed(asked, base), set()
@@ -153,7 +154,7 @@ def test_seeds_studies_and_settings() -> None:
     for field in Settings.__dataclass_fields__:
         if field != "device":
             other = small(**{field: words.get(field, 0.1 if isinstance(getattr(Settings, field), float) else 9)})
-            spared = {"pretraining"} if field in ("finetune_steps", "penalty", "encoder_rate") else set()
+            spared = {"pretraining"} if field in ("finetune_steps", "penalty", "encoder_rate", "diagnostics") else set()
             for arm in (ARM, tokens):
                 differs = changed(keyed(asked, spec, arm), keyed(other, spec, arm))
                 assert differs == set(base) - {"source-data"} - spared, field
@@ -232,3 +233,21 @@ def test_a_plugin_and_what_lies_beside_it_are_sources(tmp_path: Path) -> None:
             file.write("# changed\n")
     keys.sources.cache_clear()
     assert len(set(told)) == 4 and keys.sources(("simlab.errors",), mine) == told[3]
+
+
+def test_what_a_process_computes_whose_sources_were_edited_meanwhile_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loaded module is the old one, its file the new one: an entry under the new file's hash would be stale."""
+    (tmp_path / "mine.py").write_text("x = 1\n", encoding="utf-8")
+
+    def told(begun: float, process: bytes) -> str:
+        monkeypatch.setattr(keys, "BEGUN", begun)
+        monkeypatch.setattr(keys, "_ALONE", process)
+        keys.sources.cache_clear()
+        return keys.sources((), (str(tmp_path / "mine.py"),))
+
+    late = (tmp_path / "mine.py").stat().st_ctime + 1
+    assert told(late, b"one") == told(late, b"two")
+    assert len({told(late, b"one"), told(0.0, b"one"), told(0.0, b"two")}) == 3
+    keys.sources.cache_clear()

@@ -82,6 +82,10 @@ def test_collect_reads_what_is_finished_and_computes_nothing(run: Run, fakes: Pa
     table = results.read(study.load(str(toml)), tmp_path / "out" / "results.parquet")
     assert len(table) == 3 * 6 * 2 * 3 * 2  # jobs x cells x seeds x arms x metrics
     assert sweep(str(toml), "--out", str(tmp_path / "out"), "--digest") == 2
+    run(shard=(2, 4))  # all jobs are there now, the table is still the partial one
+    capsys.readouterr()
+    assert sweep(str(toml), "--out", str(tmp_path / "out"), "--digest") == 2
+    assert "older than the last jobs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "said"), [

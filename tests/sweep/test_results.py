@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -83,6 +84,16 @@ def test_a_damaged_shard_is_noticed(small: Study, tables: list[pa.Table], tmp_pa
         path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "noise": data[:100] + b"x" * 100}[damage])
     with pytest.raises(DamagedFile, match=r"job-00000\.parquet"):
         results.read_shard(small, job, path)
+
+
+def test_a_shard_of_other_tuned_settings_is_none(small: Study, tables: list[pa.Table], tmp_path: Path) -> None:
+    """A tuning begun afresh may choose otherwise: no table of two choices, and none that says what it does not hold."""
+    job, path = plan.jobs(small)[0], tmp_path / "job-00000.parquet"
+    one, two = (replace(small, choices=((0, "lda", (("width", w),)),)) for w in (3, 4))
+    results.write_shard(one, job, tables[0], path)
+    assert results.read_shard(one, job, path).equals(tables[0])
+    with pytest.raises(DamagedFile, match="not the shard"):
+        results.read_shard(two, job, path)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tables: list[pa.Table], tmp_path: Path,

@@ -114,6 +114,7 @@ def test_a_job_that_raises_becomes_rows_and_is_retried_on_request(
     found = run("raises")
     assert {f["error"] for f in found.failures} == {"ValueError: the planted fault"}
     assert run("good").failures == found.failures  # a failure is a result: not computed again unasked
+    assert run("good", retry_failed=True, collect=True).failures == found.failures  # nor where nothing is computed
     before = len(calls(fakes))
     assert run("good", retry_failed=True).failures == []
     assert calls(fakes)[before:] == ["job 1 threads 1"]
@@ -263,6 +264,10 @@ def test_a_table_is_not_finished_with_other_code(
     (tmp_path / "out" / "shards" / sorted(p.name for p in (tmp_path / "out" / "shards").glob("*.parquet"))[0]).unlink()
     with pytest.raises(InvalidStudy, match="other sources"):
         run()
+    run(out="parts", shard=(1, 4))
+    monkeypatch.setattr(driver.provenance, "sources", lambda study: "a third")
+    with pytest.raises(InvalidStudy, match="other sources"):
+        run(out="parts", shard=(2, 4))  # a part of its own, of the same table
 
 
 def test_the_sources_hash_sees_a_plugin_change(tmp_path: Path) -> None:

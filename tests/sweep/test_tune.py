@@ -114,6 +114,10 @@ def test_the_record_is_the_same_after_kills_and_repeats_nothing(
         assert (folder.path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     go(asked, folder.path)
     assert len(calls(fakes)) == 10  # nothing was left to do
+    for torn in (b"", lines[0][:9]):  # killed before the first line was whole
+        (folder.path / "trials.jsonl").write_bytes(torn)
+        assert go(asked, folder.path) == whole
+        assert (folder.path / "trials.jsonl").read_bytes().splitlines(keepends=True)[0] == lines[0]
     (folder.path / "trials.jsonl").write_bytes(lines[0].replace(b'"threads": 1', b'"threads": 2') + lines[1])
     with pytest.raises(InvalidStudy, match="begun with other threads"):
         go(asked, folder.path)
@@ -203,6 +207,16 @@ def test_the_comparison_is_of_the_arms_at_what_they_chose(tmp_path: Path) -> Non
         assert mine == same and len(mine) >= 6
     assert all(row["value"] == 3.0 + row["cell"] for row in rows
                if row["method"] == "ridge" and row["metric"] == "diag/penalty")
+    # An arm none of whose trials came to a score is rows with the reason; the others are what they are beside it.
+    less = tuning.compare(tune.replace(asked, choices=tuple(c for c in choices if c[1] != "ridge")), whole)
+    assert [row for row in less if row["method"] != "ridge"] == [row for row in rows if row["method"] != "ridge"]
+    failed = [row for row in less if row["method"] == "ridge"]
+    assert len(failed) == 2 * 2 and {row["error"] for row in failed} == {tuning.UNTUNED}
+    done = [tune.Done(cell, arm, i, (), (None if arm == "ridge" else 0.7,) * 2, "ValueError: no fit")
+            for cell in (0, 1) for arm in asked.arms for i in range(2)]
+    assert {arm for _, arm, _ in tune.choose(asked, done)} == {"vicreg-frozen", "lda"}
+    assert not any(r["chosen"] for r in tune.tune_report.trial_records(asked, done, tune.choose(asked, done))
+                   if r["method"] == "ridge")
 
 
 @pytest.mark.usefixtures("undrawn")
