@@ -46,6 +46,7 @@ def needed(subjects: int) -> float:
     return time.process_time() - start
 
 
+@pytest.mark.proof
 @pytest.mark.benchmark(group="2,000 subjects x 3 visits x 32^3, against the bare draws and arithmetic")
 def test_rendering_against_what_it_needs(benchmark: BenchmarkFixture) -> None:
     """A small multiple of what must be done, and less than 1 GB for the process, imports and cohort included."""
