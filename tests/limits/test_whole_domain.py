@@ -56,8 +56,12 @@ def worlds(draw, *groups):
 
 
 def wide(knobs):
-    """Knobs drawn over their domains as knobs of a world: w_x shares with the others, slopes on sites are what fits."""
-    w_x, knobs = knobs.get("w_x", 0.0), dict(knobs)
+    """Knobs drawn over their domains as knobs of a world: w_x shares with the others, slopes on sites are what fits.
+
+    To four decimals: below the resolution of float32 data a shown hospital may be mixed by mix_e and no record shows it.
+    """
+    knobs = {key: round(x, 4) if isinstance(x, float) else x for key, x in knobs.items()}
+    w_x = knobs.get("w_x", 0.0)
     knobs["w_c"] *= 1 - w_x
     knobs |= {"w_x": w_x, "w_u": (1 - w_x - knobs["w_c"]) / 2}
     for symbol, most in zip(("rho_s", "rho_s_e"), room(knobs), strict=True):
