@@ -110,7 +110,8 @@ def within(spec: GaussianSpec, domain: str = "source") -> Moments:
         mean_l *= np.cos(spec.theta_e)
         var_l = float(1 + (scale**2 - 1) * np.cos(spec.theta_e) ** 2 * sum(s**2 for s in slopes))
     rho = spec.rho_s_e if outside else spec.rho_s
-    var_l -= spec.h2 * spec.w_x + rho**2  # what the product and the sites carry is not in the linear part
+    # What the product and the sites carry is not in the linear part; they may carry all (then 0, but for rounding).
+    var_l = max(var_l - spec.h2 * spec.w_x - rho**2, 0.0)
     if outside:
         mean_l += rho * spec.mu_site_e
         mean = mean + spec.mu_site_e * site_direction(spec, domain)
@@ -119,7 +120,8 @@ def within(spec: GaussianSpec, domain: str = "source") -> Moments:
     if outside and spec.acquires:
         mean, cov, covl = acquired(spec, mean), acquired(spec, acquired(spec, cov, 0).T, 0).T, acquired(spec, covl, 0)
     threshold = float(ndtri(1 - spec.prevalence))
-    law = spec.prevalence if (mean_l, var_l) == (0.0, 1.0) else float(ndtr((mean_l - threshold) / np.sqrt(var_l)))
+    law = spec.prevalence if (mean_l, var_l) == (0.0, 1.0) else float(
+        ndtr((mean_l - threshold) / max(np.sqrt(var_l), 1e-150)))
     prevalence = law
     if outside and spec.prevalence_e is not None:
         prevalence = spec.prevalence_e

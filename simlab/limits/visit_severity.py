@@ -9,6 +9,7 @@ records. Where anything else moves, or times depend on the liability, these two 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 
@@ -28,6 +29,7 @@ from simlab.limits.visits import VIEWS, Evidence, Law, law_of, of_liability, sel
 # Kinds of shift: the target knobs that move the law. Distances are known for the first.
 KINDS = ("p_miss_e", "kappa_e", "delta_u_e", "delta_v_e", "nu_e", "mu_e", "tau_e", "lambda_e")
 RECORDS, BATCHES, NODES = 20_000, 8, 24
+MET = 1e-3  # how near a level a match must come, of max(1, level): one set of draws, so its steps are small
 
 
 def severity(world: LongitudinalSpec, records: int = RECORDS) -> Severity:
@@ -103,7 +105,8 @@ def match(kind: str, level: float, world: LongitudinalSpec, scale: str = "transf
           records: int = RECORDS // 2) -> Match:
     """The smallest move of a kind, towards either end of its sweep range, at which the severity on a scale ("transfer",
     "transfer_image", "transfer_clinical", and for p_miss_e "domain_auc", "jeffreys") reaches `level`, as near as Monte
-    Carlo with one fixed set of draws has it. Raises OutOfDomain where no move does, and UnknownName."""
+    Carlo with one fixed set of draws has it. Raises OutOfDomain where no move does or one jumps past the level, and
+    UnknownName."""
     one_visit.check_level(level, scale)
     if scale.endswith("cross_modal"):
         raise unknown("severity scale", scale, [s for s in one_visit.SCALES if not s.endswith("cross_modal")])
@@ -117,7 +120,7 @@ def match(kind: str, level: float, world: LongitudinalSpec, scale: str = "transf
                               f"do not depend on the liability; take transfer for {kind}.")
         return found
 
-    found, best = [], -np.inf
+    found, best = [], -math.inf
     for end in _ends(kind, world):
         way: Callable[[float], float] = straight(start, end, False)
         share, most, _ = first(lambda s, way=way: reached(way(s)), level, FEW_STEPS)
@@ -127,7 +130,10 @@ def match(kind: str, level: float, world: LongitudinalSpec, scale: str = "transf
     if not found:
         raise OutOfDomain(f"{kind} does not reach {scale} = {level:g} within its sweep range: the largest is "
                           f"{best:.4g}.")
-    return Match(kind, min(found)[1], severity(shifted(kind, min(found)[1], world), records))
+    value = min(found)[1]
+    if abs(reached(value) - level) > MET * max(1.0, level):
+        raise OutOfDomain(f"{kind} jumps past {scale} = {level:g} at {value:.4g}, to {reached(value):.4g}.")
+    return Match(kind, value, severity(shifted(kind, value, world), records))
 
 
 def compare(world: LongitudinalSpec, records: int = RECORDS // 2) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ error. A failing world is shrunk by hypothesis to the knobs that matter.
 
 import pytest
 from agreement import agree
+from domains import inside, room
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,16 @@ SITES = {"n_sites": st.integers(2, 5), "omega_s": st.floats(0, 0.9), "rho_s": st
 SCALE = {"tau_e": st.floats(0.5, 1.8)}
 MOVED = {"prevalence_e": st.floats(0.1, 0.9), "prevalence_kind": st.just("threshold")}
 RESAMPLED = {"prevalence_e": st.floats(0.1, 0.9)}
+# The same, at length: domains as wide as they are (slopes on the site effect as shares of what is not refused).
+SHARES = {"rho_s": inside("rho_s"), "rho_s_e": inside("rho_s_e")}
+WIDE = {**{symbol: inside(symbol, 0.05) for symbol in ("rel_ci", "rel_cc", "rel_u", "rel_v")},
+        "kappa_s": inside("kappa_s"), "nu": inside("nu"), "h2": inside("h2"), "w_c": inside("w_c")}
+WIDE_SYNERGY = {"w_x": inside("w_x")}
+WIDE_SITES = {"omega_s": inside("omega_s"), **SHARES}
+OTHER_LAW = {"alpha_lat": inside("alpha_lat", 0.5, 4) | inside("alpha_lat")}
+MOST_H2, MOST_REL = 0.98, 0.999  # beyond, causes that are not normal are refused
+UNREFUSED = {"h2": inside("h2", high=MOST_H2), **{symbol: inside(symbol, 0.05, MOST_REL) for symbol in (
+    "rel_ci", "rel_cc", "rel_u", "rel_v")}}
 
 
 @st.composite
@@ -41,6 +52,21 @@ def worlds(draw, *groups):
     knobs |= {symbol: draw(values) for symbol, values in TARGET.items() if draw(st.booleans())}
     if min(knobs["d_c"], knobs["d_u"], knobs["d_v"]) < 2:
         knobs.pop("theta_e", None)
+    return knobs
+
+
+def wide(knobs):
+    """Knobs drawn over their domains as knobs of a world: w_x shares with the others, slopes on sites are what fits.
+
+    To four decimals: below the resolution of float32 data a shown hospital may be mixed by mix_e and no record shows it.
+    """
+    knobs = {key: round(x, 4) if isinstance(x, float) else x for key, x in knobs.items()}
+    w_x = knobs.get("w_x", 0.0)
+    knobs["w_c"] *= 1 - w_x
+    knobs |= {"w_x": w_x, "w_u": (1 - w_x - knobs["w_c"]) / 2}
+    for symbol, most in zip(("rho_s", "rho_s_e"), room(knobs), strict=True):
+        if symbol in knobs:
+            knobs[symbol] *= most
     return knobs
 
 
@@ -85,30 +111,30 @@ def test_causes_that_are_not_normal(knobs):
 
 
 @pytest.mark.proof
-@given(worlds(SOURCE, TOKENS, SYNERGY, SITES, SCALE, MOVED))
+@given(worlds(SOURCE, TOKENS, SITES, SCALE, MOVED, WIDE, WIDE_SYNERGY, WIDE_SITES))
 @quick(12)
 def test_products_and_hospitals_at_length(knobs):
-    agree(world(knobs), n=30_000)
+    agree(world(wide(knobs)), n=30_000)
 
 
 @pytest.mark.proof
-@given(worlds(SOURCE, TOKENS, SHORTCUT, SCALE, RESAMPLED))
+@given(worlds(SOURCE, TOKENS, SHORTCUT, SCALE, RESAMPLED, WIDE))
 @quick(60)
 def test_gaussian_worlds_at_length(knobs):
-    agree(world(knobs), n=30_000)
+    agree(world(wide(knobs)), n=30_000)
 
 
 @pytest.mark.proof
-@given(worlds(SOURCE, TOKENS, SHORTCUT, SITES, SCALE))
+@given(worlds(SOURCE, TOKENS, SHORTCUT, SITES, SCALE, WIDE, WIDE_SITES))
 @quick(15)
 def test_shortcuts_in_hospitals_at_length(knobs):
-    agree(world(knobs), n=30_000)
+    agree(world(wide(knobs)), n=30_000)
 
 
 @pytest.mark.proof
-@given(worlds(SOURCE, {"alpha_lat": st.floats(0.6, 12)}, MOVED))
+@given(worlds(SOURCE, MOVED, WIDE, UNREFUSED, OTHER_LAW))
 @quick(10)
 def test_causes_that_are_not_normal_at_length(knobs):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latent_areas, "RECORDS", 2_500)
-        agree(world(knobs), n=20_000)
+        agree(world(wide(knobs)), n=20_000)
