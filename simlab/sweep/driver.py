@@ -94,6 +94,7 @@ class _Run:
         self.there: set[int] = set()
         self.messages: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.sources = provenance.sources(study)  # every worker's must equal these, whenever and wherever it starts
 
     def go(self) -> finish.Summary:
         study, folder, options = self.study, self.folder, self.options
@@ -166,7 +167,7 @@ class _Run:
         """Refuse to finish one table with two versions of the code; a finished one is shown, and said to be older."""
         manifests = [self.folder.read_manifest(), *self.folder.part_manifests()]
         others = self.folder.finished() - {job.index for job in self._mine(self.jobs)}  # of other parts
-        now = provenance.sources(self.study)
+        now = self.sources
         if not (self.there or others) or all(m.get("sources") in (None, now) for m in manifests):
             return
         if todo:
@@ -245,8 +246,9 @@ class _Run:
         """What carries jobs to processes: `run(jobs)` gives each job's outcome as it ends."""
         options, study = self.options, study or self.study
         if options.engine == "dask":
-            return engines.Dask(study, options.function, workers, options.threads, options.scheduler)
-        return Pool(study, options.function, workers, options.threads, log, screen.progress)
+            return engines.Dask(study, options.function, workers, options.threads, options.scheduler,
+                                self.sources)
+        return Pool(study, options.function, workers, options.threads, log, screen.progress, self.sources)
 
     def _keep(self, outcome: Outcome) -> None:
         """Write the job's shard: its rows, and a failed row for whatever is missing."""

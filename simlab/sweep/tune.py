@@ -96,6 +96,7 @@ class _Tuning:
         self.study, self.options, self.folder, self.evaluate = study, options, folder, evaluate
         self.path = folder.path / RECORD
         self.batch = study.design.batch or BATCH
+        self.sources = provenance.sources(study)
         self.total = plan.n_cells(study) * sum(trials(study, arm) for arm in study.arms)
 
     def go(self) -> None:
@@ -118,7 +119,7 @@ class _Tuning:
     def _resume(self) -> list[Done]:
         """The finished trials of earlier runs; a torn last line is cut off, and another machine or code refused."""
         own = {"device": self.options.device, "threads": self.options.threads,
-               "sources": provenance.sources(self.study)}
+               "sources": self.sources}
         data = self.path.read_bytes() if self.path.exists() else b""
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
@@ -167,8 +168,9 @@ class _Tuning:
     def _engine(self, workers: int, log: Any) -> Any:
         options = self.options
         if options.engine == "dask":
-            return engines.Dask(self.study, self.evaluate, workers, options.threads, options.scheduler)
-        return Pool(self.study, self.evaluate, workers, options.threads, log)
+            return engines.Dask(self.study, self.evaluate, workers, options.threads, options.scheduler,
+                                self.sources)
+        return Pool(self.study, self.evaluate, workers, options.threads, log, None, self.sources)
 
 
 def propose(study: Study, cell: int, arm: str, before: Sequence[Done], n: int) -> list[Setting]:

@@ -145,6 +145,22 @@ def test_dask_carries_jobs_and_survives_a_killed_worker(
     assert set(done) == {f"job {i} threads 1" for i in range(4)}
 
 
+@pytest.mark.parametrize("engine", ["local", "dask"])
+def test_a_worker_with_other_sources_ends_the_run(
+    run: Run, toml: Path, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    """A replaced worker (Dask: every one) would import what is on disk by then: two versions in one table."""
+    if engine == "dask":
+        pytest.importorskip("distributed")
+        monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("x = 1\n", encoding="utf-8")
+    asked = study.load(str(toml), plugins=[str(plugin)])
+    with pytest.raises(SimlabError, match="a worker's sources differ from the driver's"):
+        run("dies_beside_an_edit", which=asked, engine=engine)
+    assert 1 not in Folder(tmp_path / "out").finished()  # no failed rows either
+
+
 def test_dask_that_is_not_there_is_one_line(toml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
