@@ -127,8 +127,8 @@ class Pool:
         if kind == "unusable":
             raise SimlabError(f"workers cannot load {self.function}: {content}.")
         if kind == "other sources":
-            raise SimlabError(f"a worker's sources differ from the driver's ({content}): simlab or a plug-in was edited "
-                              "during the run, or is another where the worker runs; finished jobs are kept.")
+            raise SimlabError(f"a worker's sources differ from the driver's ({content}): simlab or a plug-in was "
+                              "edited during the run, or is another where the worker runs; finished jobs are kept.")
         worker.job = None
         counts, worker.counts = worker.counts, {}
         if kind == "rows":
