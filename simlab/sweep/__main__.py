@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simlab.errors import OutOfDomain, Parser, SimlabError, command
+from simlab.errors import DamagedFile, OutOfDomain, Parser, SimlabError, command
 from simlab.sweep import forecast, plan, stop, study
 from simlab.sweep.folder import Folder
 from simlab.sweep.plan import Job
@@ -271,10 +271,29 @@ def _foretell(
     """What the run that these words ask for will take; its jobs, those to do, and on how many workers."""
     cache, there = "" if args.no_cache else "here", Folder(out).finished()
     jobs = plan.jobs(chosen, args.device, args.threads, cache, args.cache_mb)
+    if args.retry_failed and chosen.design.kind != "tune":
+        there -= _failed(chosen, out, jobs)
     todo = [job for job in jobs if job.index not in there]
     workers = max(1, min(args.workers or os.cpu_count() or 1, len(todo) or 1))
     manifest = Folder(out).read_manifest()
     return forecast.forecast(chosen, todo, workers, manifest, probe), jobs, todo, workers
+
+
+def _failed(chosen: Study, out: Path, jobs: list[Job]) -> set[int]:
+    """The finished jobs that hold a failure, or cannot be read: what `--retry-failed` computes again."""
+    from simlab.sweep import results
+
+    folder, found = Folder(out), set[int]()
+    there = folder.finished()
+    for job in jobs:
+        if job.index in there:
+            try:
+                bad = bool(results.failures(results.read_shard(chosen, job, folder.shard(job))))
+            except DamagedFile:
+                bad = True
+            if bad:
+                found.add(job.index)
+    return found
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ from simlab.sweep.schema import Study
 from simlab.sweep.screen import Screen
 
 RUN_JOB = "simlab.sweep.job:run_job"
+COMPUTE = ("python", "numpy", "scipy", "torch", "scikit-learn")  # whose versions may move the last bits
 STOPPED = ("killed", "timeout")  # how a whole job ends because of what one of its arms may have done
 
 
@@ -94,6 +95,7 @@ class _Run:
         self.there: set[int] = set()
         self.messages: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.sources = provenance.sources(study)  # every worker's must equal these, whenever and wherever it starts
 
     def go(self) -> finish.Summary:
         study, folder, options = self.study, self.folder, self.options
@@ -101,8 +103,10 @@ class _Run:
             importlib.import_module("simlab.training.device").find(options.device)
         folder.freeze(study)
         self._same_settings()
+        self._same_parts()
         todo = self._resume()
         self._same_sources(todo)
+        self._say_without_artefacts()
         workers = max(1, min(options.workers or os.cpu_count() or 1, len(todo) or 1))
         journal = Journal(study, folder.journal) if options.shard is None else None
         self.messages += journal.messages if journal else []
@@ -162,17 +166,43 @@ class _Run:
                     raise InvalidStudy(f"{self.folder.path} was begun with --{key} {before[key]}, now {now}; give "
                                        f"--out another folder, or --{key} {before[key]}.")
 
+    def _same_parts(self) -> None:
+        """Refuse to collect parts of a study that were computed with different settings, code or libraries."""
+        if not self.options.collect:
+            return
+        seen: dict[str, tuple[str, Any]] = {}
+        for manifest in self.folder.part_manifests():
+            for run in manifest.get("runs", []):
+                found = {key: manifest.get(key) for key in ("device", "threads", "sources")}
+                found |= {name: run.get("versions", {}).get(name) for name in COMPUTE}
+                for field, value in found.items():
+                    part, before = seen.setdefault(field, (run.get("part", ""), value))
+                    if value != before:
+                        raise InvalidStudy(f"{self.folder.path}: parts {part} and {run.get('part', '')} differ in "
+                                           f"{field} ({before}, {value}); compute one of them again in another folder.")
+
     def _same_sources(self, todo: list[Job]) -> None:
         """Refuse to finish one table with two versions of the code; a finished one is shown, and said to be older."""
         manifests = [self.folder.read_manifest(), *self.folder.part_manifests()]
         others = self.folder.finished() - {job.index for job in self._mine(self.jobs)}  # of other parts
-        now = provenance.sources(self.study)
+        now = self.sources
         if not (self.there or others) or all(m.get("sources") in (None, now) for m in manifests):
             return
         if todo:
             raise InvalidStudy(f"{self.folder.path} was begun with other sources of simlab or of a plug-in; give --out "
                                "another folder, or delete it to start afresh.")
         self.messages.append(f"{self.folder.path} was made with other sources of simlab or a plug-in: shown as it is")
+
+    def _say_without_artefacts(self) -> None:
+        """What is finished is not computed again for its artefacts' sake; say so where it has none."""
+        if not self.options.artefacts:
+            return
+        kept = {tuple(path.name.split("-")[:2]) for path in self.folder.artefacts.glob("*.npz")}
+        bare = [job for job in self.jobs if job.index in self.there
+                and not any((str(cell), str(seed)) in kept for cell in job.cells for seed in job.seeds)]
+        if bare:
+            self.messages.append(f"--artefacts: {len(bare)} finished jobs have none and are not computed again; "
+                                 "--cell I --seed S keeps those of one cell and seed")
 
     def _resume(self) -> list[Job]:
         """Look through the finished shards (a damaged one is set aside), and return this run's jobs still to do."""
@@ -245,8 +275,9 @@ class _Run:
         """What carries jobs to processes: `run(jobs)` gives each job's outcome as it ends."""
         options, study = self.options, study or self.study
         if options.engine == "dask":
-            return engines.Dask(study, options.function, workers, options.threads, options.scheduler)
-        return Pool(study, options.function, workers, options.threads, log, screen.progress)
+            return engines.Dask(study, options.function, workers, options.threads, options.scheduler,
+                                self.sources)
+        return Pool(study, options.function, workers, options.threads, log, screen.progress, self.sources)
 
     def _keep(self, outcome: Outcome) -> None:
         """Write the job's shard: its rows, and a failed row for whatever is missing."""

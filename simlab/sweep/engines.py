@@ -17,9 +17,11 @@ CLOSING = 10  # seconds that Dask's own workers may take to end; they die with t
 RETRIES = 4  # of a job whose Dask worker died: nodes are taken away on clusters
 
 
-def carry(study: Study, function: str, threads: int, job: Job) -> tuple[str, list[dict[str, Any]], str, dict[str, int]]:
+def carry(
+    study: Study, function: str, threads: int, sources: str, job: Job
+) -> tuple[str, list[dict[str, Any]], str, dict[str, int]]:
     """Compute one job in a fresh one-thread process of this machine, watched as everywhere; its outcome's parts."""
-    with Pool(study, function, 1, threads) as pool:
+    with Pool(study, function, 1, threads, sources=sources) as pool:
         (outcome,) = pool.run([job])
     return outcome.status, outcome.rows, outcome.error, outcome.counts
 
@@ -28,12 +30,14 @@ class Dask:
     """Dask distributed (the extra `cluster`): a scheduler's address, or workers of its own on this machine.
 
     Each job is one Dask task that runs it in a one-thread child process, so that numbers do not depend on how the Dask
-    workers were started. A task whose worker dies is run again by Dask. Use as a context manager.
+    workers were started. A task whose worker dies is run again by Dask. One whose machine has other sources than the
+    driver's (`sources`, their hash) ends the run. Use as a context manager.
     """
 
-    def __init__(self, study: Study, function: str, workers: int, threads: int, scheduler: str) -> None:
+    def __init__(self, study: Study, function: str, workers: int, threads: int, scheduler: str,
+                 sources: str) -> None:
         self.study, self.function, self.workers, self.threads = study, function, workers, threads
-        self.scheduler = scheduler
+        self.scheduler, self.sources = scheduler, sources
 
     def __enter__(self) -> Dask:
         try:
@@ -57,8 +61,8 @@ class Dask:
         """The outcome of each job, as it ends; a job whose workers died again and again is "killed"."""
         from distributed import as_completed
 
-        tasks = {self._client.submit(carry, self.study, self.function, self.threads, job, pure=False,
-                                     retries=RETRIES): job for job in jobs}
+        tasks = {self._client.submit(carry, self.study, self.function, self.threads, self.sources, job,
+                                     pure=False, retries=RETRIES): job for job in jobs}
         for task in as_completed(list(tasks), loop=self._client.loop):
             job = tasks.pop(task)
             error = task.exception()

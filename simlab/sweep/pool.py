@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from simlab.errors import SimlabError
-from simlab.sweep import stop
+from simlab.sweep import provenance, stop
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 
@@ -58,13 +58,15 @@ class Pool:
     """Runs jobs of one study on `workers` processes. Use as a context manager: leaving it ends every worker.
 
     `function` is "module:function", called as function(study, job) in the worker; `log` takes the workers' standard
-    output and error (None: this process's standard error); `on_progress(job, fraction)` hears how far each job is.
+    output and error (None: this process's standard error); `on_progress(job, fraction)` hears how far each job is;
+    `sources` is the hash of the driver's sources ("": those here and now), which every worker's must equal.
     """
 
     def __init__(self, study: Study, function: str, workers: int, threads: int = 1, log: IO[bytes] | None = None,
-                 on_progress: Callable[[Job, float], None] | None = None) -> None:
+                 on_progress: Callable[[Job, float], None] | None = None, sources: str = "") -> None:
         self.study, self.function, self.size, self.threads, self.log = study, function, workers, threads, log
         self.on_progress = on_progress or (lambda job, fraction: None)
+        self.sources = sources or provenance.sources(study)
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Pool:
@@ -75,7 +77,8 @@ class Pool:
             self._end(worker)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """The outcome of each job, as it ends. Raises SimlabError when no worker can load the job's function."""
+        """The outcome of each job, as it ends. Raises SimlabError when no worker can load the job's function,
+        or one's sources are not the driver's."""
         waiting = deque((job, 1) for job in jobs)
         while waiting or any(worker.job for worker in self._workers):
             stop.check()
@@ -98,7 +101,7 @@ class Pool:
             free.job, free.attempt = waiting.popleft()
             free.given, free.begun = time.monotonic(), None
             with contextlib.suppress(OSError):  # a worker that is dead already is noticed when its pipe is read
-                free.pipe.send((self.function, self.study, free.job))
+                free.pipe.send((self.function, self.study, free.job, self.sources))
 
     def _hear(self, worker: _Worker, waiting: deque[tuple[Job, int]]) -> Outcome | None:
         """Take one message of a worker, or notice that it died."""
@@ -123,6 +126,9 @@ class Pool:
             return None
         if kind == "unusable":
             raise SimlabError(f"workers cannot load {self.function}: {content}.")
+        if kind == "other sources":
+            raise SimlabError(f"a worker's sources differ from the driver's ({content}): simlab or a plug-in was "
+                              "edited during the run, or is another where the worker runs; finished jobs are kept.")
         worker.job = None
         counts, worker.counts = worker.counts, {}
         if kind == "rows":

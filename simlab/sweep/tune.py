@@ -19,6 +19,7 @@ from typing import Any
 
 from simlab import methods, rng
 from simlab.errors import InvalidStudy, SimlabError
+from simlab.files import write_text
 from simlab.sweep import driver, engines, plan, provenance, tune_report
 from simlab.sweep.finish import Summary
 from simlab.sweep.folder import Folder
@@ -43,6 +44,7 @@ class Done:
     setting: Setting
     scores: tuple[float | None, ...]
     error: str = ""
+    status: str = "ok"  # how its job ended: one that was stopped (`driver.STOPPED`) may be retried
 
     @property
     def score(self) -> float | None:
@@ -96,6 +98,7 @@ class _Tuning:
         self.study, self.options, self.folder, self.evaluate = study, options, folder, evaluate
         self.path = folder.path / RECORD
         self.batch = study.design.batch or BATCH
+        self.sources = provenance.sources(study)
         self.total = plan.n_cells(study) * sum(trials(study, arm) for arm in study.arms)
 
     def go(self) -> None:
@@ -118,7 +121,7 @@ class _Tuning:
     def _resume(self) -> list[Done]:
         """The finished trials of earlier runs; a torn last line is cut off, and another machine or code refused."""
         own = {"device": self.options.device, "threads": self.options.threads,
-               "sources": provenance.sources(self.study)}
+               "sources": self.sources}
         data = self.path.read_bytes() if self.path.exists() else b""
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
@@ -130,10 +133,15 @@ class _Tuning:
             return []
         head = next(iter(_lines(self.path)), own)
         done = read(self.path)
+        written = len(done)
+        if self.options.retry_failed:  # what took too long or was killed may have been the machine's doing
+            done = [d for d in done if d.status not in driver.STOPPED]
         for key, value in own.items() if len(done) < self.total else ():
             if head.get(key) != value:
                 raise InvalidStudy(f"{self.path} was begun with other {key} ({head.get(key)}, now {value}); give --out "
                                    "another folder, or delete it to start afresh.")
+        if len(done) < written:
+            _rewrite(self.path, [head, *map(asdict, done)])
         return done
 
     def _round(self, first: int, done: Sequence[Done]) -> Iterator[Trial]:
@@ -167,8 +175,9 @@ class _Tuning:
     def _engine(self, workers: int, log: Any) -> Any:
         options = self.options
         if options.engine == "dask":
-            return engines.Dask(self.study, self.evaluate, workers, options.threads, options.scheduler)
-        return Pool(self.study, self.evaluate, workers, options.threads, log)
+            return engines.Dask(self.study, self.evaluate, workers, options.threads, options.scheduler,
+                                self.sources)
+        return Pool(self.study, self.evaluate, workers, options.threads, log, None, self.sources)
 
 
 def propose(study: Study, cell: int, arm: str, before: Sequence[Done], n: int) -> list[Setting]:
@@ -223,7 +232,12 @@ def _done(outcome: Outcome, n_seeds: int) -> Done:
     assert isinstance(trial, Trial)
     scores = tuple(row["score"] for row in outcome.rows) or (None,) * n_seeds
     error = outcome.error or next((row["error"] for row in outcome.rows if row["error"]), "")
-    return Done(trial.cells[0], trial.arm, trial.number, trial.setting, scores, error)
+    return Done(trial.cells[0], trial.arm, trial.number, trial.setting, scores, error, outcome.status)
+
+
+def _rewrite(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Put these lines in the place of the record, in one step."""
+    write_text(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

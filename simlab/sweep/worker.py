@@ -18,7 +18,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from simlab.sweep import progress
+from simlab.sweep import progress, provenance
 from simlab.sweep.study import run_plugins
 
 REPORT_EVERY = 0.2  # seconds between progress messages
@@ -40,20 +40,25 @@ def serve(pipe: Connection) -> None:
     """Answer jobs until the driver says stop (None) or its end of the pipe closes."""
     inbox: queue.Queue[Any] = queue.Queue()
     threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
-    sending = threading.Lock()
+    sending, checked = threading.Lock(), False
 
     def send(kind: str, content: object) -> None:
         with sending:
             pipe.send((kind, content))
 
     while (task := inbox.get()) is not None:
-        dotted, study, job = task
+        dotted, study, job, sources = task
         try:
             run_plugins(study.plugins)
             function = resolve(dotted)
+            own = sources if checked else provenance.sources(study)  # what is loaded stays as it was
         except Exception as error:
             send("unusable", one_line(error))
             return
+        if own != sources:
+            send("other sources", f"{own}, the driver's are {sources}")
+            return
+        checked = True
         progress.attach(_throttled(lambda fraction: send("progress", fraction)))
         try:
             progress.counted()

@@ -182,3 +182,12 @@ def tries(study: Study, trial: Trial) -> list[dict[str, Any]]:
     bad = trial.number == 1  # one trial of each arm fails in one seed, and so has no score
     return [{"seed": s, "score": None if bad and s else 0.8 - 0.05 * away - 0.001 * s,
              "error": "ValueError: no fit" if bad and s else ""} for s in trial.seeds]
+
+
+def dies_beside_an_edit(study: Study, job: Job) -> list[dict[str, Any]]:
+    """Job 1 edits the study's plug-in and kills its worker, as a person and a machine may."""
+    if job.index == 1:
+        with Path(study.plugins[0]).open("a", encoding="utf-8") as file:
+            file.write("# edited\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return good(study, job)

@@ -93,6 +93,15 @@ def test_a_dry_run_writes_nothing(toml: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_dry_run_counts_what_a_retry_computes_again(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(lambda argv: main(argv, function="sweep_fakes:raises"), [str(toml), "--quiet"]) == 1
+    for words, jobs in (([], 0), (["--retry-failed"], 1)):
+        capsys.readouterr()
+        assert sweep(str(toml), "--dry-run", "--json", *words) == 0
+        assert json.loads(capsys.readouterr().out)["jobs_to_do"] == jobs
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_list_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     Path("studies").mkdir()
     Path("studies/small.toml").write_text(TOML, encoding="utf-8")

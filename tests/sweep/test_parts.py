@@ -45,6 +45,36 @@ def test_parts_are_disjoint_and_together_the_whole(run: Run, fakes: Path, tmp_pa
     assert len(calls(fakes)) == 4
 
 
+@pytest.mark.parametrize(("field", "value"), [("threads", 2), ("sources", "other"), ("torch", "0.1")])
+def test_parts_that_were_computed_differently_are_not_collected(run: Run, tmp_path: Path, field: str, value: object
+                                                               ) -> None:
+    for i in (1, 2):
+        run(shard=(i, 2))
+    path = tmp_path / "out" / "manifest.2-of-2.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    place = manifest["runs"][0]["versions"] if field == "torch" else manifest
+    assert field in place
+    place[field] = value
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(SimlabError, match=f"parts 1-of-2 and 2-of-2 differ in {field} .*{value}"):
+        run(collect=True)
+    assert not (tmp_path / "out" / "results.parquet").exists()
+
+
+def test_a_finished_run_says_that_it_has_no_artefacts(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                                     ) -> None:
+    run()
+    capsys.readouterr()
+    run(artefacts=True, quiet=False)
+    said = "--artefacts: 4 finished jobs have none and are not computed again; --cell I --seed S"
+    assert said in capsys.readouterr().err
+    (tmp_path / "out" / "artefacts").mkdir()
+    for seed in range(8):
+        (tmp_path / "out" / "artefacts" / f"0-{seed}-lda.npz").touch()
+    run(artefacts=True, quiet=False)
+    assert "--artefacts" not in capsys.readouterr().err
+
+
 def test_a_part_without_a_job_of_its_own_is_done_at_once(run: Run, toml: Path, tmp_path: Path, calm: str) -> None:
     """An array of 200 parts may be larger than the study: the parts left over end well."""
     assert run(out="parts", shard=(7, 7)).rows == 0
@@ -143,6 +173,22 @@ def test_dask_carries_jobs_and_survives_a_killed_worker(
     assert found.failures == [] and found.digest == calm
     done = [line for line in calls(fakes) if line.startswith("job")]
     assert set(done) == {f"job {i} threads 1" for i in range(4)}
+
+
+@pytest.mark.parametrize("engine", ["local", "dask"])
+def test_a_worker_with_other_sources_ends_the_run(
+    run: Run, toml: Path, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    """A replaced worker (Dask: every one) would import what is on disk by then: two versions in one table."""
+    if engine == "dask":
+        pytest.importorskip("distributed")
+        monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("x = 1\n", encoding="utf-8")
+    asked = study.load(str(toml), plugins=[str(plugin)])
+    with pytest.raises(SimlabError, match="a worker's sources differ from the driver's"):
+        run("dies_beside_an_edit", which=asked, engine=engine)
+    assert 1 not in Folder(tmp_path / "out").finished()  # no failed rows either
 
 
 def test_dask_that_is_not_there_is_one_line(toml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],

@@ -61,11 +61,11 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def go(asked: study.Study, out: Path) -> list[tune.Done]:
+def go(asked: study.Study, out: Path, **options: Any) -> list[tune.Done]:
     """Tune without the comparison."""
     folder = Folder(out)
     folder.make()
-    tune._Tuning(asked, driver.Options(out, workers=1, quiet=True), folder, "none").go()
+    tune._Tuning(asked, driver.Options(out, workers=1, quiet=True, **options), folder, "none").go()
     return sorted(tune.read(out / tune.RECORD), key=lambda d: (d.cell, d.arm, d.number))
 
 
@@ -121,6 +121,21 @@ def test_the_record_is_the_same_after_kills_and_repeats_nothing(
     (folder.path / "trials.jsonl").write_bytes(lines[0].replace(b'"threads": 1', b'"threads": 2') + lines[1])
     with pytest.raises(InvalidStudy, match="begun with other threads"):
         go(asked, folder.path)
+
+
+@pytest.mark.usefixtures("here")
+def test_trials_that_were_stopped_are_retried_on_request(
+    asked: study.Study, tmp_path: Path, fakes: Path
+) -> None:
+    whole, record = go(asked, tmp_path / "out"), tmp_path / "out" / tune.RECORD
+    head, *lines = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+    for line, status in zip(lines[-2:], ("timeout", "killed"), strict=True):
+        line |= {"status": status, "scores": [None, None], "error": "stopped"}
+    record.write_text("".join(json.dumps(line) + "\n" for line in [head, *lines]), encoding="utf-8")
+    fakes.unlink()
+    assert sum(d.error == "stopped" for d in go(asked, tmp_path / "out")) == 2 and not calls(fakes)
+    assert go(asked, tmp_path / "out", retry_failed=True) == whole  # a trial that failed by itself is not tried again
+    assert len(calls(fakes)) == 2
 
 
 def test_a_batch_follows_from_the_trials_before_it(asked: study.Study) -> None:
