@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from real_data.leakage import Check
 from simlab.cohort import Cohort
 
@@ -20,6 +22,7 @@ class Account:
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
     facts: dict[str, int] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)  # of an adapter that can look at its files again
+    sides: np.ndarray | None = None  # (records,) the split of each record, where the data set brings its own
 
     def step(self, name: str, n: int, positives: int | None) -> None:
         """After this step n records remain, of which so many are positive (None: not known or not a yes/no matter)."""

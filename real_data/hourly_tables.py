@@ -114,6 +114,8 @@ def provenance(tables: Tables, account: Account) -> dict[str, object]:
     return {
         "adapter": "real_data.hourly",
         "subject": "stay id: the tables carry no patient id, so splits are by stay, which is optimistic",
+        # The tables carry none; theirs is that of the set that they were made from.
+        "licence": "that of the data set that the tables were made from (the eICU demo: ODbL 1.0; docs/data.md)",
         "time": "hours since admission to intensive care; the row of hour h holds [h, h + 1) and carries the time "
         "h + 1, when all of it is known: inputs until hour 24 hold [0, 24)",
         "sha256": tables.sha256,

@@ -145,17 +145,23 @@ def codes_before_discharge(cohort: Cohort) -> Check:
 
 
 def inputs_after_the_cutoff(cohort: Cohort) -> Check:
-    """What a method is shown of each task, looked at: values or events later than the cutoff."""
+    """What a method is shown of each task, held against the cohort's own times (not those that it is shown with):
+    values at visits later than the cutoff, and more events of a record than it has until then."""
     late = 0
     for name, task in cohort.tasks.items():
         if task.cutoff is None:
             continue
         shown = cohort.inputs(name)
-        for s in shown.streams.values():
-            if s.time is not None:
-                late += int(s.observed[s.time > task.cutoff + SLACK].sum())
-        if shown.events is not None:
-            late += int((shown.events.time > task.cutoff + SLACK).sum())
+        for stream, s in shown.streams.items():
+            time = cohort.streams[stream].time
+            if time is not None:
+                after = time[:, : s.visits] > task.cutoff + SLACK
+                values = (s.values != 0).reshape(*s.observed.shape, -1).any(axis=3)
+                late += int((s.observed | values)[after].sum())
+        if shown.events is not None and cohort.events is not None:
+            before = np.concatenate([[0], np.cumsum(cohort.events.time <= task.cutoff + SLACK)])
+            allowed = np.diff(before[cohort.events.offsets])
+            late += int(np.maximum(np.diff(shown.events.offsets) - allowed, 0).sum())
     return Check("inputs after the cutoff", late, "")
 
 

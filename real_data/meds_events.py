@@ -46,7 +46,7 @@ def prepare(folder: Path, rules: Rules, channels: str | None, account: Account, 
     say(f"{len(paths)} files of events in {folder}")
     rows = read(paths)
     spans = records(rows, rules, account)
-    side = sides(folder, spans["subject_id"].to_numpy())
+    side = account.sides = sides(folder, spans["subject_id"].to_numpy())
     inside = within(rows, spans, rules)
     codes = sorted(inside.filter(pl.col("value").is_not_null()).select("code").unique().collect()["code"].to_list())
     if channels is None:

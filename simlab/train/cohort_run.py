@@ -22,7 +22,7 @@ from simlab.evaluation.auc import weighted_auc
 from simlab.methods import Method
 from simlab.train import folder as run_folder
 from simlab.train import health, plasmode
-from simlab.train.experiment import MAIN, Line, Plan, Split, choose_task, configured, run_split, table
+from simlab.train.experiment import FEWEST, MAIN, Line, Plan, Split, choose_task, configured, run_split, table
 from simlab.train.settings import settings_of
 from simlab.training.device import find as find_device
 from simlab.training.pretrain import Settings
@@ -121,8 +121,10 @@ def _text(
         return "no arm could be trained on every split"
     y = cohort.labels[plan.task]
     first = lines[0].arm
+    risk = cohort.risk.get(plan.task)  # planted labels are drawn anew for each split: what a draw holds on average
+    positive = f"{int(np.nansum(y))} positive" if risk is None else f"about {risk.sum():.0f} positive in each draw"
     head = (
-        f"task {plan.task}: {int(np.isfinite(y).sum())} labelled records, {int(np.nansum(y))} positive, "
+        f"task {plan.task}: {int(np.isfinite(y).sum())} labelled records, {positive}, "
         f"{len(np.unique(cohort.subject))} subjects; {plan.splits} splits by subject, about {done[0].n_train} labelled "
         f"records to train and {done[0].n_test} to test"
     )
@@ -145,7 +147,7 @@ def _text(
         + (", ".join(f"{k.removeprefix('diag/')} {v:.2f}" for k, v in ranks.items()) or "none")
         + ".",
         "Calibration: slope 1 and a mean risk equal to the rate are right (a slope below 1: risks too extreme; empty: "
-        "the scores are no risks).",
+        f"the scores are no risks). No slope where a test side has fewer than {FEWEST} of a class.",
         *health.text(first, _health(done)),
         f"Run folder: {folder}",
     ]

@@ -29,6 +29,7 @@ from simlab.training.method import Method
 from simlab.training.run import FAILURES, reason, run_arm
 
 MAIN = "known-risk"  # what differences are of, where the risk is known; else the AUROC
+FEWEST = 10  # of each class on a test side, before a calibration slope means anything
 METRICS = ("auroc", "auprc", "known-risk", "slope", "offset")  # an arm has those that its scores and the cohort allow
 
 
@@ -150,7 +151,7 @@ def measures(
     """What one arm's scores of one test side are worth, by the names of METRICS.
 
     known-risk: the posterior-weighted AUC, where the risk is known (a plasmode); slope and offset: calibration, where
-    the scores are risks.
+    the scores are risks; no slope with fewer than FEWEST of a class, where one draw of a few would rule any mean.
     """
     found = {"auroc": label_auc(scores, y).value, "auprc": float(average_precision_score(y, scores))}
     if risk is not None:
@@ -158,6 +159,8 @@ def measures(
     p = calibration.probabilities(scores, scale)
     if p is not None:
         found["slope"], found["offset"] = calibration.slope_and_offset(p, y)
+        if min((y == 0).sum(), (y == 1).sum()) < FEWEST:
+            del found["slope"]
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

@@ -83,7 +83,8 @@ def parse(pairs: list[str]) -> Plasmode | None:
         try:
             values[key] = kinds[key](text)
         except ValueError:
-            raise OutOfDomain(f"--plasmode {key} = {text!r}: expected a number.") from None
+            wanted = "a whole number" if kinds[key] is int else "a number"
+            raise OutOfDomain(f"--plasmode {key} = {text!r}: expected {wanted}.") from None
     if "w_c" not in values:
         raise OutOfDomain("--plasmode needs w_c, the share of the liability that both views show, such as w_c=0.8.")
     return Plasmode(**values)

@@ -43,7 +43,7 @@ def test_hours_are_standardised_values_and_their_mask(inputs: Inputs) -> None:
 
 def test_a_mask_is_counts_and_places_alone(inputs: Inputs) -> None:
     stream = inputs.streams["labs"]
-    raw = hours.measured(inputs)
+    raw = hours.measured(inputs, {"labs": 5, "static": 1})
     np.testing.assert_allclose(raw[:, :2], stream.observed.mean(axis=1))
     last = [max([v + 1 for v in range(5) if stream.observed[7, v, c]], default=0) / 5 for c in range(2)]
     np.testing.assert_allclose(raw[7, 2:4], last)
@@ -53,12 +53,22 @@ def test_a_mask_is_counts_and_places_alone(inputs: Inputs) -> None:
     np.testing.assert_array_equal(reading(inputs)["mask"], reading(changed)["mask"])
 
 
-def test_another_number_of_visits_is_refused(inputs: Inputs) -> None:
-    reading = hours.fit(inputs, ["hours"])
-    short = inputs.streams["labs"]
-    short = Stream(short.values[:, :3], short.observed[:, :3], short.channels, short.units, short.time[:, :3])
-    with pytest.raises(InvalidCohort, match="3 visits"):
-        reading(of({"labs": short, "static": inputs.streams["static"]}))
+def test_a_shorter_or_longer_test_side_is_read_as_the_fitted_number_of_visits(inputs: Inputs) -> None:
+    """Five visits fitted: three are the same as five of which two were not measured, seven as their first five."""
+    reading = hours.fit(inputs, ["hours", "mask"])
+    stream = inputs.streams["labs"]
+
+    def read(values, seen):
+        time = np.tile(np.arange(1.0, seen.shape[1] + 1), (30, 1))
+        return reading(of({**inputs.streams, "labs": Stream(values, seen, ("a", "b"), ("", ""), time)}))
+
+    unseen = stream.observed & (np.arange(5) < 3)[:, None]
+    more = [np.concatenate([x, x[:, :2]], axis=1) for x in (stream.values, stream.observed)]
+    short = read(stream.values[:, :3], stream.observed[:, :3])
+    for made, same in ((short, read(stream.values, unseen)), (read(*more), reading(inputs))):
+        assert made["hours"].shape == (30, 5, 6)
+        for kind in ("hours", "mask"):
+            np.testing.assert_array_equal(made[kind], same[kind])
 
 
 def test_a_mask_is_there_where_streams_have_different_visits_and_hours_are_not(inputs: Inputs) -> None:

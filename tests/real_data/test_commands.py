@@ -54,6 +54,14 @@ def test_mimic_prints_one_json_object_and_writes_a_cohort(tiny, tmp_path, capsys
     assert "attrition" in capsys.readouterr().out
 
 
+def test_hours_are_72_unless_asked(tiny, tmp_path):
+    for more, hours in (((), 72), (("--max-hours", 30), 30)):
+        out = tmp_path / f"{hours}.cohort"
+        assert run(mimic_iv.main, "prepare", tiny.write(tmp_path / str(hours)), "--out", out, "--quiet", *more) == 0
+        assert load(out).provenance["rules"]["max_hours"] == hours
+        assert load(out).streams["state"].visits <= hours
+
+
 def test_hourly_prints_a_summary(data_dir, tmp_path, capsys):
     folder = data_dir / "eicu-demo-hourly" / "mortality24"
     assert run(hourly.main, "prepare", folder, "--out", tmp_path / "e.cohort", "--json") == 0
@@ -62,6 +70,7 @@ def test_hourly_prints_a_summary(data_dir, tmp_path, capsys):
     assert run(hourly.main, "prepare", folder, "--out", tmp_path / "e.cohort") == 0
     text = capsys.readouterr()
     assert "1367 records of 1367 subjects" in text.out
+    assert "licence: that of the data set that the tables were made from (the eICU demo: ODbL 1.0" in text.out
     assert text.err.strip() == f"reading {folder}"
     assert run(hourly.main, "prepare", folder, "--out", tmp_path / "e.cohort", "--quiet") == 0
     assert capsys.readouterr().err == ""

@@ -56,6 +56,34 @@ def test_a_subject_in_two_splits_is_caught():
     assert checked(cohort, sides)["a subject in two splits"] > 0
 
 
+def test_the_audit_looks_at_the_splits_that_were_used():
+    cohort = cohort_of()
+    sides = splits.by_subject(cohort.subject)
+    sides[0] = "test" if sides[1] == "train" else "train"  # records 0 and 1 are subject 0's
+    said = audit.as_text(audit.of(cohort, Account(sides=sides)))
+    assert "a subject in two splits: LEAK, 1 (0)" in said
+    assert "a subject in two splits: none (by the subject's hash" in audit.as_text(audit.of(cohort, Account()))
+
+
+def test_inputs_after_the_cutoff_are_caught_whatever_times_they_are_shown_with(monkeypatch):
+    cohort = cohort_of()
+    honest = Cohort.inputs
+    later = np.full(60, 2.0)
+    later[:4] = 3.5
+    planted = replace(cohort, events=replace(cohort.events, time=later))
+    assert checked(planted)["inputs after the cutoff"] == 0
+
+    def uncut(self, task):
+        """Everything, under times that all lie before the cutoff."""
+        whole = honest(self, None)
+        state = replace(whole.streams["state"], time=whole.streams["state"].time / 100)
+        events = replace(whole.events, time=whole.events.time / 100)
+        return replace(whole, streams={**whole.streams, "state": state}, events=events)
+
+    monkeypatch.setattr(Cohort, "inputs", uncut)
+    assert checked(planted)["inputs after the cutoff"] == 60 * 3 * 2 + 4
+
+
 @pytest.mark.parametrize("name", ["los", "Deathtime", "hospital_expire_flag", "drg_mortality", "discharge_location"])
 def test_an_outcome_column_is_caught(name):
     assert checked(static(cohort_of(), name, np.arange(60)))["outcome columns among the channels"] == 1

@@ -128,7 +128,9 @@ def test_the_data_sets_own_splits_are_taken(tmp_path):
     folder = made.write(tmp_path)
     told = pl.DataFrame({"subject_id": list(range(40)), "split": ["held_out", *["train"] * 39]})
     told.write_parquet(folder / "metadata" / "subject_splits.parquet")
-    assert prepare(folder)[0].streams["state"].channels == ("puls|slag/min",)
+    cohort, account = prepare(folder)
+    assert cohort.streams["state"].channels == ("puls|slag/min",)
+    assert account.sides.tolist() == ["held_out", *["train"] * 39]  # what the audit looks at
 
 
 @pytest.mark.parametrize(

@@ -325,3 +325,10 @@ def test_without_a_task_the_first_is_taken_and_named(
     told = capsys.readouterr()
     assert "task death, the cohort's first; --task chooses among late too" in told.err
     assert told.out.startswith("task death: ")
+
+
+@pytest.mark.parametrize(("positives", "told"), [(9, False), (10, True)])
+def test_no_calibration_slope_of_a_few_positives(positives: int, told: bool) -> None:
+    y = (np.arange(60) < positives).astype(float)
+    found = experiment.measures(np.sin(np.arange(60.0)), "logit", y, None)
+    assert ("slope" in found) is told and "offset" in found

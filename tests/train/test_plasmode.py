@@ -95,6 +95,7 @@ def test_no_real_label_is_left(rng: np.random.Generator) -> None:
         (["w_c=0.8", "prevalence=0"], OutOfDomain, "prevalence"),
         (["w_c=0.8", "pairs=0"], OutOfDomain, "pairs"),
         (["w_c=x"], OutOfDomain, "expected a number"),
+        (["w_c=0.8", "pairs=2.5"], OutOfDomain, "expected a whole number"),
         (["w_c"], OutOfDomain, "KEY=VALUE"),
         (["h2=0.5"], OutOfDomain, "needs w_c"),
         (["wc=0.5"], UnknownName, "w_c"),
@@ -123,6 +124,7 @@ def test_the_command_says_the_limit_and_scores_by_the_known_risk(
     assert main(argv) == 0
     text = capsys.readouterr().out
     assert f"Best possible AUC {Plasmode(0, 1, 0.8).limit:.3f}" in text and "AUC, known risk" in text
+    assert "about 120 positive in each draw" in text  # .2 of 600
     saved = json.loads((tmp_path / "run" / "result.json").read_text())
     table = {line["arm"]: line["metrics"] for line in saved["table"]}
     # The first view's private part: a linear score of both views finds it, the second view alone cannot.
