@@ -223,7 +223,7 @@ def test_a_cohort_says_that_the_hospital_is_an_input():
 
 
 def test_a_label_that_the_hospital_alone_decides():
-    """h2 = 0 and rho_s = 1 leave the liability no noise: l is the site's effect, and the hospital shown is the label."""
+    """h2 = 0 and rho_s = 1 leave the liability no noise: l is the site effect, and the hospital shown is the label."""
     s = spec(h2=0.0, rho_s=1.0, n_sites=4, site_shown="clinical", prevalence=0.4)
     assert moments(s).var_liability == pytest.approx(1) and within(s).var_liability == 0
     found = limits(s, n_labelled=())["internal"]
