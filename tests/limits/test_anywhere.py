@@ -20,7 +20,6 @@ from simlab.limits.oracles import bayes_weights, best_in_span
 from simlab.limits.places import oracles_of
 from simlab.limits.subspace import cca
 
-
 SOURCE = {
     **{name: st.integers(2, 4) for name in ("d_c", "d_u", "d_v")}, **{name: st.integers(0, 3) for name in (
         "d_g", "d_ni", "d_nc")},

@@ -13,7 +13,7 @@ from simlab.environments.knobs import spec
 from simlab.errors import OutOfDomain
 from simlab.limits import limits
 from simlab.limits.areas import area, view_limit, weighted_area
-from simlab.limits.gaussian import moments, site_effects
+from simlab.limits.gaussian import moments, site_effects, within
 from simlab.limits.joint import NODES, above, joint, reader
 from simlab.limits.liability import auc
 from simlab.limits.oracles import bayes_weights, view_oracle
@@ -220,3 +220,12 @@ def test_a_cohort_says_that_the_hospital_is_an_input():
     assert "site" in cohort.provenance["risk_given"] and "risk_over" not in cohort.provenance
     shown = cohort.streams["image"].values[:, 0, -1]
     assert len(set(zip(shown.tolist(), cohort.site.tolist(), strict=True))) == 4
+
+
+def test_a_label_that_the_hospital_alone_decides():
+    """h2 = 0 and rho_s = 1 leave the liability no noise: l is the site effect, and the hospital shown is the label."""
+    s = spec(h2=0.0, rho_s=1.0, n_sites=4, site_shown="clinical", prevalence=0.4)
+    assert moments(s).var_liability == pytest.approx(1) and within(s).var_liability == 0
+    found = limits(s, n_labelled=())["internal"]
+    assert found["clinical"] == pytest.approx(1, abs=1e-9)
+    assert found["image"] == pytest.approx(0.5, abs=1e-9)

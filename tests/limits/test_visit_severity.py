@@ -78,7 +78,7 @@ def test_matches():
 def test_a_level_that_is_jumped_past_is_no_match(monkeypatch):
     """Draws that count in steps: .5 below kappa_e = .5 and .8 from there on, never .7."""
     monkeypatch.setattr(visit_severity, "severity_on", lambda s, scale, records: 0.5 if s.kappa_e > 0.5 else 0.8)
-    with pytest.raises(OutOfDomain, match="jumps past transfer = 0.7"):
+    with pytest.raises(OutOfDomain, match=r"jumps past transfer = 0\.7"):
         match("kappa_e", 0.7, spec(), records=200)
 
 

@@ -58,7 +58,7 @@ def worlds(draw, *groups):
 def wide(knobs):
     """Knobs drawn over their domains as knobs of a world: w_x shares with the others, slopes on sites are what fits.
 
-    To four decimals: below the resolution of float32 data a shown hospital may be mixed by mix_e and no record shows it.
+    To four decimals: below the resolution of float32 data mix_e may turn a shown hospital and no record shows it.
     """
     knobs = {key: round(x, 4) if isinstance(x, float) else x for key, x in knobs.items()}
     w_x = knobs.get("w_x", 0.0)
