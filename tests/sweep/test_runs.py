@@ -283,6 +283,8 @@ def test_a_table_is_not_finished_with_other_code(
     (tmp_path / "out" / "shards" / sorted(p.name for p in (tmp_path / "out" / "shards").glob("*.parquet"))[0]).unlink()
     with pytest.raises(InvalidStudy, match="other sources"):
         run()
+    monkeypatch.undo()
+    monkeypatch.setenv("SWEEP_FAKE_LOG", str(tmp_path / "fake.log"))
     run(out="parts", shard=(1, 4))
     monkeypatch.setattr(driver.provenance, "sources", lambda study: "a third")
     with pytest.raises(InvalidStudy, match="other sources"):
