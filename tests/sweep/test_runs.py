@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from conftest import HERE, PATIENCE, alive, calls, wait_for
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from simlab.errors import InvalidStudy, SimlabError
 from simlab.sweep import driver, plan, pool, results, study
@@ -65,6 +68,22 @@ def test_missing_and_torn_shards_alone_are_computed_again(run: Run, fakes: Path,
     assert again.digest == digest
     assert (shards / "job-00002.parquet.damaged").exists()
     assert not list(shards.glob("*.tmp"))
+
+
+def test_results_never_live_in_the_journal_alone(run: Run, fakes: Path, tmp_path: Path, calm: str) -> None:
+    """Deleted, it is written again from the shards by the next run, which computes nothing."""
+    run()
+    path = tmp_path / "out" / "journal.log"
+    before = values(path)
+    path.unlink()
+    assert run().digest == calm and len(calls(fakes)) == 4
+    assert values(path) == before and len(before) == 6
+
+
+def values(path: Path) -> dict[int, float | None]:
+    """Of each cell, as Optuna's own reader has it."""
+    read = optuna.load_study(study_name="small", storage=JournalStorage(JournalFileBackend(str(path))))
+    return {t.user_attrs["cell"]: t.value for t in read.trials}
 
 
 def test_a_killed_worker_is_replaced_and_its_job_tried_once_more(run: Run, fakes: Path, calm: str) -> None:
@@ -264,6 +283,8 @@ def test_a_table_is_not_finished_with_other_code(
     (tmp_path / "out" / "shards" / sorted(p.name for p in (tmp_path / "out" / "shards").glob("*.parquet"))[0]).unlink()
     with pytest.raises(InvalidStudy, match="other sources"):
         run()
+    monkeypatch.undo()
+    monkeypatch.setenv("SWEEP_FAKE_LOG", str(tmp_path / "fake.log"))
     run(out="parts", shard=(1, 4))
     monkeypatch.setattr(driver.provenance, "sources", lambda study: "a third")
     with pytest.raises(InvalidStudy, match="other sources"):
