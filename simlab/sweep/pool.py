@@ -28,6 +28,7 @@ from simlab.sweep.schema import Study
 ATTEMPTS = 2  # a job whose worker was killed is tried again once
 TICK = 0.25  # seconds between looks at deadlines and memory
 STARTING = 300.0  # seconds that a worker may take to start and load a job's function, beside the job's own limit
+STDERR = 2  # by its number: sys.stderr may be a stand-in without one (a notebook, a test)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
                      "VECLIB_MAXIMUM_THREADS")
 
@@ -156,7 +157,7 @@ class Pool:
         process = subprocess.Popen(
             [sys.executable, "-m", "simlab.sweep.worker", str(theirs.fileno())],
             env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-            stdout=self.log if self.log is not None else sys.stderr.fileno(), stderr=self.log,
+            stdout=self.log if self.log is not None else STDERR, stderr=self.log,
             start_new_session=True,  # Ctrl-C in a terminal reaches the driver alone, which ends its workers in order
         )
         theirs.close()
