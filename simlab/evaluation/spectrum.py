@@ -65,12 +65,15 @@ def lidar(z: Float[np.ndarray, "records width"], groups: Int[np.ndarray, "record
 
 
 def summary(z: Float[Tensor, "members batch width"]) -> dict[str, Float[Tensor, "members"]]:
-    """What is followed along a training, one value a member: rankme, participation, sd-min, sd-max, norm."""
+    """What is followed along a training, one value a member: rankme, participation, sd-min, sd-max, norm.
+
+    A member that diverged has ranks 0; the others' are what they would be without it.
+    """
     exact = z.detach().double()
     centred = exact - exact.mean(dim=1, keepdim=True)
     covariance = centred.transpose(1, 2) @ centred / (z.shape[1] - 1)
-    finite = bool(torch.isfinite(covariance).all())
-    values = np.maximum(np.linalg.eigvalsh(covariance.cpu().numpy()), 0.0) if finite else np.zeros(covariance.shape[:2])
+    finite = torch.isfinite(covariance).all(dim=(1, 2))[:, None, None]
+    values = np.maximum(np.linalg.eigvalsh(torch.where(finite, covariance, 0.0).cpu().numpy()), 0.0)
     deviation = torch.diagonal(covariance, dim1=1, dim2=2).sqrt().cpu()
     return {
         "rankme": torch.as_tensor(effective_rank(values)),

@@ -5,7 +5,7 @@ For a unit vector a, with x = z a and phi_N its empirical characteristic functio
     T/N = integral |phi_N(t) - exp(-t^2/2)|^2 exp(-t^2/2) dt
 
 averaged over slices. Other libraries return T, so that their weight changes with the batch; here a weight means the
-same at any N. LeJEPA = centroid form of the invariance + RATIO x the mean of T/N over views (docs/methods/sigreg.md).
+same at any N. LeJEPA = centroid form of the invariance + RATIO x the mean of T/N over views (docs/methods/lejepa.md).
 Source: Balestriero & LeCun 2025 (Epps-Pulley on 17 knots over [-3, 3]); the closed forms are ours.
 """
 

@@ -62,6 +62,15 @@ def test_the_summary_of_a_fleet_is_that_of_its_members(rng: np.random.Generator)
         assert float(found["norm"][m]) == pytest.approx(np.sqrt((z[m] ** 2).sum(axis=1).mean()))
 
 
+def test_a_member_that_diverged_takes_no_rank_from_the_others(rng: np.random.Generator) -> None:
+    z = torch.as_tensor(rng.standard_normal((3, 100, 4)))
+    whole = spectrum.summary(z)
+    z[1, 5, 2] = torch.nan
+    found = spectrum.summary(z)
+    assert float(found["rankme"][1]) == float(found["participation"][1]) == 0
+    assert all(torch.equal(found[name][[0, 2]], whole[name][[0, 2]]) for name in whole)
+
+
 def planted(case: str, rng: np.random.Generator) -> np.ndarray:
     z = rng.standard_normal((1000, 8))
     if case == "constant with noise":  # full rank once centred: ranks alone call this healthy
