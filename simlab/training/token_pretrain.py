@@ -56,9 +56,12 @@ def pretrain(
 
     `shown`: "tokens" and "times" of every member's records. Raises OutOfDomain where the view can split no record.
     """
-    if settings.width == 1 and len(seeds) > 1:  # a product of one column may round otherwise in another fleet
+    def apart() -> list[Encoders | loop.Diverged]:
         return one_by_one(lambda *own: pretrain(own[0], layout, method, settings, *own[1:]), shown, seeds, report,
                           checkpoint, every)
+
+    if settings.width == 1 and len(seeds) > 1:  # a product of one column may round otherwise in another fleet
+        return apart()
     device = find_device(settings.device)
     encoder, blocks = shape(layout, method, settings)
     tokens, times = layout.cut(shown["tokens"], shown["times"], blocks)
@@ -72,6 +75,8 @@ def pretrain(
     parameters = {k: v.to(device) for k, v in parameters.items()}
     order = [_generator(s) for _, s in seeds]
     source = Draws(task, torch.as_tensor(tokens), torch.as_tensor(times), order, device)
+    if source.uneven:
+        return apart()
     job = loop.Job(
         parameters,
         loss=task.loss,
@@ -221,6 +226,8 @@ class Draws:
                 f"{NEEDS[task.method.view]}; choose another view or another cohort."
             )
         self.size = min(settings.batch, *(len(r) for r in self.rows))
+        # Few records: a fleet of one size would give a member the batches of the one that has fewest.
+        self.uneven = len({min(len(r), max(settings.batch, PROBE)) for r in self.rows}) > 1
 
     def batch(self, step: int) -> Draw:
         """Records with replacement, their split, slots and slices."""

@@ -100,6 +100,17 @@ def test_a_width_of_one_has_the_same_bits_in_a_fleet_too() -> None:
     assert same(alone[0], together[1])
 
 
+def test_a_neighbour_with_fewer_records_to_split_does_not_shrink_a_members_batch() -> None:
+    """Its second and later visits taken away from most of the neighbour's records: 6 are left, the batch is 12."""
+    data = shown()
+    later = LAYOUT.places().visit.numpy() > 0
+    for x in data.values():
+        x[0, 9:, later] = np.nan
+    together = run(METHODS["visit-jepa-frozen"], data)
+    alone = run(METHODS["visit-jepa-frozen"], {k: v[1:] for k, v in data.items()}, first=1)
+    assert same(alone[0], together[1])
+
+
 def test_records_that_a_view_cannot_split_are_no_part_of_it() -> None:
     """Other values in the records of one visit: not one bit of a pretraining between visits moves."""
     data = shown(1)
