@@ -48,13 +48,16 @@ def report(
     views: Mapping[str, Float[np.ndarray, "records width"]],
     subjects: Int[np.ndarray, "records"] | None = None,
     features: Mapping[str, int] | None = None,
+    exists: Mapping[str, Bool[np.ndarray, "records"]] | None = None,
 ) -> tuple[str, dict[str, float]]:
     """The worst view's word, and for each view rankme, participation, alpha-req, sd-min, sd-max, norm; and LiDAR.
 
     LiDAR takes the views of a record, each standardised, as views of one subject (`subjects`; None: of one record).
+    `exists`: of a view, the records that have it (None: all): the others' embeddings are no embeddings, and left out.
     """
     words, found = [], {}
-    for name, z in views.items():
+    there = {name: np.ones(len(z), dtype=bool) for name, z in views.items()} | dict(exists or {})
+    for name, z in ((name, z[there[name]]) for name, z in views.items()):
         words.append(verdict(z, (features or {}).get(name)))
         if words[-1] == "diverged":
             continue
@@ -69,8 +72,8 @@ def report(
         }
     if "diverged" not in words and len({z.shape[1] for z in views.values()}) == 1:
         groups = np.arange(len(next(iter(views.values())))) if subjects is None else subjects
-        stacked = np.concatenate([_standard(z) for z in views.values()])
-        found["lidar"] = spectrum.lidar(stacked, np.tile(groups, len(views)))
+        stacked = np.concatenate([_standard(z[there[name]]) for name, z in views.items()])
+        found["lidar"] = spectrum.lidar(stacked, np.concatenate([groups[there[name]] for name in views]))
     return min(words, key=WORST.index), {k: v for k, v in found.items() if np.isfinite(v)}
 
 

@@ -38,10 +38,12 @@ def examine(
     `readable/FACTOR/VIEW` is the held-out R2 of a factor (`site`: of which site it is, where there are several) read
     linearly from that view's representation.
     """
-    shown = encoders.represent({role: x[:ROWS] for role, x in views.items()})
+    rows = {role: x[:ROWS] for role, x in views.items()}
+    shown = encoders.represent(rows)
     factors = {**(factors or {}), **_site(site)}
     features = {role: x.shape[1] for role, x in views.items()}
-    word, numbers = verdict.report(shown, np.unique(subjects, return_inverse=True)[1][:ROWS], features)
+    groups = np.unique(subjects, return_inverse=True)[1][:ROWS]
+    word, numbers = verdict.report(shown, groups, features, encoders.exists(rows))
     if word != "diverged":
         for role, z in shown.items():
             known = {name: factor[:ROWS] for name, factor in factors.items()}

@@ -80,7 +80,8 @@ def encoder_diagnostics(bench: Bench, encoders: Encoders) -> dict[str, float]:
     shown = encoders.represent(rows)
     found = {k: v for role in ROLES for k, v in diagnostics(shown[role], role).items()}
     if bench.settings.diagnostics == "full":
-        word, numbers = verdict.report(shown, features={role: rows[role].shape[1] for role in ROLES})
+        word, numbers = verdict.report(shown, features={role: rows[role].shape[1] for role in ROLES},
+                                        exists=encoders.exists(rows))
         last = encoders.curve[-1] if encoders.curve else {}
         along = {k.replace("-", "/", 1): v for k, v in last.items() if k.split("-")[0] in ("skill", "lag")}
         more = {"verdict": float(verdict.WORST.index(word)), **numbers, **along}

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from simlab.errors import OutOfDomain
@@ -75,6 +75,10 @@ class Encoders:
                 x = torch.as_tensor(np.asarray(views[role], dtype=np.float32))[None]
                 made[role] = fleet.apply(self.parameters, role, x)[0].numpy().astype(np.float64)
         return made
+
+    def exists(self, views: Mapping[str, Float[np.ndarray, "records ..."]]) -> dict[str, Bool[np.ndarray, "records"]]:
+        """Of each role, which records it represents by something that was seen; no entry: all of them."""
+        return {}
 
     def inputs(self, shown: Mapping[str, Float[np.ndarray, "records ..."]], roles: Sequence[str] = ROLES) -> Any:
         """What `features` reads of these records, for a fleet of one."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from simlab.models import fleet
@@ -60,6 +60,10 @@ class TokenEncoders(Encoders):
         whole = np.concatenate(parts)
         return {role: whole[:, i * self.encoder.width : (i + 1) * self.encoder.width]
                 for i, role in enumerate(ROLES) if role in roles}
+
+    def exists(self, views: Mapping[str, Float[np.ndarray, "records ..."]]) -> dict[str, Bool[np.ndarray, "records"]]:
+        """A record without a token of a role has the representation 0 there, which is nobody's embedding."""
+        return {role: self.inputs(views, (role,)).seen[0].any(dim=1).numpy() for role in ROLES}
 
     def own(self, roles: Sequence[str] = ROLES) -> fleet.Parameters:
         """All parameters: the roles share one encoder."""

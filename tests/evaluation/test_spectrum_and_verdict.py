@@ -131,6 +131,17 @@ def test_padding_would_hide_a_collapse_and_is_left_out(rng: np.random.Generator)
     assert existing(z, exists).shape == (100, 4) and verdict(existing(z, exists)) == "full collapse"
 
 
+def test_records_without_a_view_do_not_hide_its_collapse(rng: np.random.Generator) -> None:
+    """A dead encoder of tokens, whose representation is 0 where a record has none: two values look like a spread."""
+    there = rng.random(400) < 0.7
+    alive = rng.standard_normal((400, 4))
+    dead = np.where(there[:, None], 3 + 1e-4 * rng.standard_normal((400, 4)), 0.0)
+    assert report({"image": alive, "clinical": dead})[0] == "dimensional collapse"
+    word, found = report({"image": alive, "clinical": dead}, exists={"clinical": there})
+    assert word == "full collapse" and found["sd-max/clinical"] < 2e-4
+    assert found["rankme/image"] == report({"image": alive})[1]["rankme/image"]
+
+
 def test_which_site_a_record_is_of_can_be_read(rng: np.random.Generator) -> None:
     """Two sites four deviations apart in one dimension: R2 = 4/5 (variance between 4, within 1)."""
     from simlab.train.health import _site

@@ -111,6 +111,17 @@ def test_a_neighbour_with_fewer_records_to_split_does_not_shrink_a_members_batch
     assert same(alone[0], together[1])
 
 
+def test_records_without_a_role_are_told_from_those_that_have_it() -> None:
+    """Where no token of a role was seen its representation is 0, and `exists` says that it is nobody's."""
+    view = {k: v[0].copy() for k, v in shown().items()}
+    ct = LAYOUT.slices()[0]
+    view["tokens"][::5, ct] = np.nan
+    made = token_encoders.random_encoders(LAYOUT, METHODS["ijepa-frozen"], SETTINGS, [0])[0]
+    exists, z = made.exists(view), made.represent(view)
+    assert (exists["image"] == (np.arange(40) % 5 > 0)).all() and exists["clinical"].all()
+    assert not z["image"][~exists["image"]].any() and z["image"][exists["image"]].any(axis=1).all()
+
+
 def test_records_that_a_view_cannot_split_are_no_part_of_it() -> None:
     """Other values in the records of one visit: not one bit of a pretraining between visits moves."""
     data = shown(1)
