@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from simlab.errors import OutOfDomain
 from simlab.training import finetune, ridge
 from simlab.training.data import Bench, Fit, columns, encoder_diagnostics
 from simlab.training.method import Method
@@ -27,6 +28,7 @@ def frozen_probe(method: Method, bench: Bench) -> Fit:
 
     The untuned probe is what the closed form of frozen arms describes; it needs labels well above twice the width.
     """
+    _needs_all_streams(method)
     encoders = Encoders("identity", {}) if method.encoder == "identity" else bench.encoders
     shown = encoders.represent(bench.train.views)
     grid = ridge.grid(method, bench.settings)
@@ -40,6 +42,7 @@ def finetuned(method: Method, bench: Bench) -> Fit:
     convex = method.reads == "features" and bench.settings.encoder == "linear" and method.adaptation != "frozen-mlp"
     if not convex:
         return finetune.fit(method, bench)
+    _needs_all_streams(method)
     basis = directions(bench.encoders)
     best, best_tau = None, 0.0
     x = columns(bench.train.views, "all")
@@ -60,6 +63,13 @@ def supervised(method: Method, bench: Bench) -> Fit:
     grid = ridge.grid(method, bench.settings)
     line = ridge.fit(columns(bench.train.views, method.streams), bench.train.y, bench.train.subjects, grid)
     return Fit(LinearScore(method.streams, line.weights, line.intercept), {"diag/penalty": line.penalty})
+
+
+def _needs_all_streams(method: Method) -> None:
+    """Refuse an arm of one stream where both would be read: its numbers would be those of another arm."""
+    if method.streams != "all":
+        raise OutOfDomain(f"method {method.name}: streams = {method.streams!r} is not read here; a frozen probe and linear "
+                          "fine-tuning take both streams. Use adaptation = 'scratch', or MLP or token encoders.")
 
 
 def directions(encoders: Encoders) -> Float[np.ndarray, "features rank"]:

@@ -128,6 +128,12 @@ def test_arms_that_see_one_view_do_not_change_with_the_other(bench: Bench) -> No
         np.testing.assert_array_equal(scores[0], scores[1])
 
 
+@pytest.mark.parametrize("name", ["vicreg-frozen", "vicreg-frozen-ridge", "vicreg-finetuned"])
+def test_an_arm_of_one_stream_that_would_read_both_is_refused(name: str, bench: Bench) -> None:
+    with pytest.raises(OutOfDomain, match="streams = 'image'"):
+        run_arm(replace(METHODS[name], name="mine", streams="image"), bench)
+
+
 def test_canonical_maps_agree_with_scikit_learn(rng: np.random.Generator) -> None:
     c = rng.standard_normal((2000, 2))
     a = np.concatenate([c + 0.3 * rng.standard_normal((2000, 2)), rng.standard_normal((2000, 3))], 1)
