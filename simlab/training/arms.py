@@ -68,8 +68,8 @@ def supervised(method: Method, bench: Bench) -> Fit:
 def _needs_all_streams(method: Method) -> None:
     """Refuse an arm of one stream where both would be read: its numbers would be those of another arm."""
     if method.streams != "all":
-        raise OutOfDomain(f"method {method.name}: streams = {method.streams!r} is not read here; a frozen probe and linear "
-                          "fine-tuning take both streams. Use adaptation = 'scratch', or MLP or token encoders.")
+        raise OutOfDomain(f"method {method.name}: streams = {method.streams!r} is not read here; a frozen probe and "
+                          "linear fine-tuning take both. Use adaptation = 'scratch', or MLP or token encoders.")
 
 
 def directions(encoders: Encoders) -> Float[np.ndarray, "features rank"]:
