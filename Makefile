@@ -38,7 +38,7 @@ test: $(READY)
 
 proofs: $(READY)
 	@echo "simlab: running the longer proofs"
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -m proof -n $(JOBS) --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -m proof $(ARGS)
 
 bench: $(READY)
 	@echo "simlab: timing"
