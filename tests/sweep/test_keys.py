@@ -118,7 +118,7 @@ def test_no_knob_moves_records_behind_a_keys_back(setting: str) -> None:
                 if not same:
                     moved.add(knob.symbol)
                     assert UPSTREAM[stage] <= differs, f"{knob.symbol} = {value} changes {stage} but not its key"
-    assert len(moved) > 0.7 * len(where.knobs), f"{len(moved)} of {len(where.knobs)}: the setting shows too little"
+    assert len(moved) > 0.6 * len(where.knobs), f"{len(moved)} of {len(where.knobs)}: the setting shows too little"
 
 
 def test_a_target_knob_leaves_the_sources_limit_where_it_is() -> None:
