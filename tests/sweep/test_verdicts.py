@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from simlab.sweep import looks
 from simlab.sweep.verdicts import ALPHA, boundary, curve_through, interval, last_crossing, read, verdict
 
 ROPE, SD, TRIALS = 0.01, 0.012, 2000
@@ -55,11 +56,12 @@ def test_never_a_verdict_below_eight_seeds() -> None:
     assert verdict(np.full(8, np.nan), (8,), ROPE).seeds == 0
 
 
-def test_looks_share_alpha_and_the_first_that_decides_stands(rng: np.random.Generator) -> None:
+def test_alpha_is_spent_over_looks_and_the_first_that_decides_stands(rng: np.random.Generator) -> None:
     data = np.concatenate([rng.normal(0.05, 0.005, 8), rng.normal(-0.05, 0.005, 8)])
     found = verdict(data, (8, 16), ROPE)
     assert (found.verdict, found.look, found.seeds) == ("helps", 8, 8)
-    assert (found.low, found.high) == interval(data[:8], ALPHA / 2)[1:]
+    first = 2 * looks.spent(0.5)
+    assert (found.low, found.high) == pytest.approx(interval(data[:8], first)[1:], rel=1e-12)
     assert verdict(data[:12], (12,), ROPE).look == 12
 
 
