@@ -64,7 +64,8 @@ def claims(atlas: Atlas, standing: dict[str, str], sensitivity: Sequence[dict[st
     found = Counter(words)
     counts = ", ".join(f"{stay[word]} of {found[word]} {WORDS[word]}" for word in WORDS if word != "undecided")
     lines = textwrap.wrap(": ".join(standing.values()), 100)
-    lines.append(f"{METHODS[atlas.standing]} over all {len(words)} cells and contrasts: {counts} stand at level {ALPHA:g}.")
+    lines += textwrap.wrap(f"{METHODS[atlas.standing]} over all {len(words)} cells of all contrasts: {counts} stand at "
+                           f"level {ALPHA:g}.", 100)
     return "\n".join([*lines, *_ranking(sensitivity), ""])
 
 
@@ -78,8 +79,9 @@ def _ranking(sensitivity: Sequence[dict[str, Any]]) -> list[str]:
             lines.setdefault((row["first"], row["second"]), []).append(text)
     if not lines:
         return []
-    head = "Share of the difference's variance that a knob takes part in (95 %), interactions counted for each:"
-    return ["", head, *(f"  {first} minus {second}: {', '.join(knobs)}" for (first, second), knobs in lines.items())]
+    head = "Share of the difference's variance in which a knob takes part (95 %; sensitivity.csv):"
+    text = (f"{first} minus {second}: {', '.join(knobs)}" for (first, second), knobs in lines.items())
+    return ["", head, *(textwrap.fill(line, 100, initial_indent="  ", subsequent_indent="    ") for line in text)]
 
 
 MOST_POINTS = 48  # cells of a Sobol design that are listed

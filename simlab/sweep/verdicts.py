@@ -111,11 +111,8 @@ def _taken(differences: Float[np.ndarray, "seeds"], looks: tuple[int, ...]) -> l
     taken: list[tuple[int, int]] = []
     for look in looks:
         kept = int(np.isfinite(differences[:look]).sum())
-        if kept < MIN_SEEDS:
-            continue
-        if taken and taken[-1][1] == kept:
-            taken.pop()
-        taken.append((look, kept))
+        if kept >= MIN_SEEDS and (not taken or kept > taken[-1][1]):
+            taken.append((look, kept))
     return taken
 
 
