@@ -1,4 +1,4 @@
-"""What a study's results may claim, against real git repositories: confirmatory only where nothing speaks against it."""
+"""What a study's results may claim, in real git repositories: confirmatory only where nothing speaks against it."""
 
 from __future__ import annotations
 
