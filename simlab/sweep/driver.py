@@ -159,7 +159,7 @@ class _Run:
         if self.options.shard is not None:
             return finish.part(self.study, self.folder, table, **counts)
         return finish.finish(self.study, self.folder, table, device=self.options.device,
-                             missing=len(self.jobs) - len(tables), **counts)
+                             missing=len(self.jobs) - len(tables), origin=self.options.origin, **counts)
 
     def _same_settings(self) -> None:
         """Refuse a folder whose shards came from another device or number of threads (their last bits may differ)."""
