@@ -1,4 +1,5 @@
 """Open a results folder: table, verdicts, boundary, surface, sensitivity, manifest and study, as they lie on disk.
+No array module is imported until the table is asked for.
 
 Folders made by earlier versions lack files or columns: they are empty here, and `absent` names them.
 """
@@ -13,9 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from simlab.errors import DamagedFile, SimlabError
 from simlab.report import outline
@@ -45,8 +43,11 @@ class Published:
     absent: tuple[str, ...]
 
     @cached_property
-    def table(self) -> pa.Table:
-        """The tidy table, one row a metric (docs/sweeps.md). Raises SimlabError, DamagedFile."""
+    def table(self) -> Any:
+        """The tidy table, one row a metric (docs/sweeps.md), a `pyarrow.Table`. Raises SimlabError, DamagedFile."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         path = self.path / TABLE
         if not path.is_file():
             raise SimlabError(f"{path} does not exist: {how(self.study.name)}")

@@ -99,7 +99,8 @@ def _check(args: argparse.Namespace) -> None:
         raise OutOfDomain("--scheduler is Dask's: add --engine dask.")
     if args.with_failures and not args.publish:
         raise OutOfDomain("--with-failures says how to publish: add --publish.")
-    one_of = [n for n in ("collect", "shard", "cell", "digest", "dry_run", "publish") if getattr(args, n) not in (None, False)]
+    kinds = ("collect", "shard", "cell", "digest", "dry_run", "publish")
+    one_of = [name for name in kinds if getattr(args, name) not in (None, False)]
     if len(one_of) > 1:
         raise OutOfDomain(f"--{one_of[0].replace('_', '-')} and --{one_of[1].replace('_', '-')}: give one of them.")
 

@@ -79,7 +79,7 @@ def publish(study: Study, folder: Folder, into: Path, with_failures: bool = Fals
     copied[STUDY] = fields.dump(frozen).encode()
     kept, said = table, "whole"
     for attempt, (words, keep) in enumerate([("whole", lambda t: t), *_reductions(study)]):
-        kept, said = keep(kept), words if attempt == 0 else f"reduced to {words}, {MOST_BYTES // 10**6} MB being the bound"
+        kept, said = keep(kept), words if attempt == 0 else f"reduced to {words}"
         contents = {**copied, TABLE: _parquet(kept)}
         contents[MANIFEST] = _manifest(manifest, frozen, said, len(kept), len(table))
         if sum(map(len, contents.values())) <= MOST_BYTES:
