@@ -16,6 +16,7 @@ from simlab.sweep.folder import Folder
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 from simlab.sweep.screen import duration
+from simlab.sweep.standing import Origin
 
 if TYPE_CHECKING:
     from simlab.sweep.finish import Summary
@@ -112,7 +113,8 @@ def _options(out: Path, args: argparse.Namespace, function: str | None) -> Any:
     cache = args.cache or (Path("runs") / ".cache" if out.parent == Path("runs") else out / "cache")
     return driver.Options(out, args.workers, args.threads, args.device, args.quiet, args.retry_failed,
                           function or driver.RUN_JOB, "" if args.no_cache else str(cache.resolve()), args.cache_mb,
-                          args.shard, args.collect, args.artefacts, args.engine, args.scheduler)
+                          args.shard, args.collect, args.artefacts, args.engine, args.scheduler,
+                          origin=Origin(study.locate(args.study), tuple(args.overrides), tuple(args.plugins)))
 
 
 def main(argv: list[str] | None = None, function: str | None = None) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from simlab.errors import DamagedFile, InvalidStudy, SimlabError
-from simlab.sweep import engines, finish, plan, provenance, results
+from simlab.sweep import engines, finish, plan, provenance, results, standing
 from simlab.sweep.folder import Folder, disk_full
 from simlab.sweep.journal import Journal
 from simlab.sweep.plan import Job
@@ -55,6 +55,8 @@ class Options:
     engine: str = "local"
     scheduler: str = ""
     estimate: float | None = None  # seconds that were foretold, for the manifest
+    origin: standing.Origin | None = None  # the study's file and what the command line changed, for its standing
+    witness: tuple[dict[str, Any], ...] = ()  # what was seen as work that preceded this run began (tuning)
 
     @property
     def part(self) -> str:
@@ -137,8 +139,10 @@ class _Run:
 
     def _begin(self, workers: int) -> dict[str, Any]:
         options = self.options
+        seen = [*options.witness, standing.witness(self.study, options.origin, self.folder)]
         manifest = provenance.start(self.folder, self.study, options.device, options.threads, workers, options.part)
-        facts = {"engine": options.engine, "cache": bool(options.cache), "estimated_seconds": options.estimate}
+        facts = {"engine": options.engine, "cache": bool(options.cache), "estimated_seconds": options.estimate,
+                 "witness": seen}
         manifest = provenance.finish(manifest, **facts)
         provenance.write(self.folder, manifest, options.part)
         return manifest

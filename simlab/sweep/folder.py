@@ -3,7 +3,8 @@
     DIR/study.toml        the resolved study, frozen at the first run
     DIR/shards/           job-00000.parquet ..., one a job; *.damaged: set aside, computed again
     DIR/journal.log       the cells as Optuna trials (a view: results never live only there)
-    DIR/results.parquet   the table; manifest.json: how it came about; verdicts.csv, boundary.csv
+    DIR/results.parquet   the table; manifest.json: how it came about; verdicts.csv, boundary.csv,
+                          sensitivity.csv
     DIR/map.png, map.pdf  the map;   run.log: what happened, the workers' output included
     DIR/lock              held by the driver that works here
 """
@@ -40,6 +41,7 @@ class Folder:
         self.manifest = self.path / "manifest.json"
         self.verdicts = self.path / "verdicts.csv"
         self.boundary = self.path / "boundary.csv"
+        self.sensitivity = self.path / "sensitivity.csv"
         self.png = self.path / "map.png"
         self.pdf = self.path / "map.pdf"
         self.runlog = self.path / "run.log"

@@ -20,6 +20,7 @@ Setting = tuple[tuple[str, Value], ...]  # hyperparameters by the names of `Trai
 Chosen = tuple[int, str, Setting]  # (cell, arm, its setting)
 
 TEXTS = ("question", "hypothesis", "prediction", "falsified_if")
+SPENDING = ("pocock", "obrien-fleming")  # how alpha is spent over looks (`simlab.sweep.looks`)
 DESIGNS = ("grid", "sobol", "boundary", "tune")
 POSITIVE = Interval(0, math.inf, low_open=True)
 COUNT = Interval(1, 100_000_000, whole=True)
@@ -131,6 +132,7 @@ class Study:
     axes: tuple[Axis, ...]
     compare: Compare
     looks: tuple[int, ...]
+    spending: str = SPENDING[0]
     design: Design = field(default_factory=Design)
     tune: Tune = field(default_factory=Tune)
     budget: Budget = field(default_factory=Budget)
@@ -170,7 +172,8 @@ def resolved(study: Study) -> dict[str, Any]:
             "contrast": [list(pair) for pair in study.contrasts],
             **{k: getattr(study.compare, k) for k in ("metric", "cohort", "task", "rope")},
         },
-        "seeds": {"looks": list(study.looks)},
+        "seeds": {"looks": list(study.looks),
+                  **({"spending": study.spending} if study.spending != SPENDING[0] else {})},
         **{k: _given(getattr(study, k)) for k in ("tune", "budget", "limits", "train")},
     }
 

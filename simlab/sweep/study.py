@@ -20,13 +20,14 @@ from typing import Any
 
 from simlab import methods
 from simlab.environments import knobs, presets
-from simlab.environments.knobs import Interval, Knob
+from simlab.environments.knobs import Choice, Interval, Knob
 from simlab.environments.registry import World, find_world
 from simlab.errors import InvalidStudy, SimlabError, nearest, unknown
 from simlab.sweep import axes, fields
 from simlab.sweep.axes import refuse_twice
 from simlab.sweep.schema import (
     COUNT,
+    SPENDING,
     TEXTS,
     Axis,
     Budget,
@@ -131,6 +132,7 @@ def build(
         axes=swept,
         compare=_compare(sections["compare"], place),
         looks=_looks(sections["seeds"]),
+        spending=fields.checked(sections["seeds"].get("spending", SPENDING[0]), Choice(SPENDING), "seeds.spending"),
         design=design,
         tune=tune,
         budget=fields.read(Budget, sections["budget"], "budget"),
@@ -239,7 +241,7 @@ def _pair(pair: object, arms: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _looks(raw: dict[str, Any]) -> tuple[int, ...]:
-    fields.known_keys(raw, ("looks",), "[seeds]")
+    fields.known_keys(raw, ("looks", "spending"), "[seeds]")
     looks = fields.listed(raw.get("looks", [12]), Interval(1, 1_000_000, whole=True), "seeds.looks")
     if list(looks) != sorted(set(looks)):
         raise InvalidStudy(f"seeds.looks = {list(looks)}: expected increasing numbers of seeds.")
