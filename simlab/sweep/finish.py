@@ -16,7 +16,7 @@ from simlab.errors import LeakDetected, SimlabError
 from simlab.evaluation import leak
 from simlab.files import write_text
 from simlab.sweep import atlas as maps
-from simlab.sweep import figure, plan, provenance, results, textmap
+from simlab.sweep import figure, plan, provenance, results, surface, textmap
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 
@@ -40,6 +40,7 @@ class Summary:
     leak: str = ""
     stages: dict[str, dict[str, int]] = field(default_factory=dict)
     missing: int = 0  # jobs that no shard holds yet
+    ended: str = ""  # of a search: why it ended
 
     @property
     def text(self) -> str:
@@ -49,6 +50,8 @@ class Summary:
             large = len(place.column_values) > MOST_COLUMNS or plan.n_cells(self.study) > MOST_CELLS
             shown = textmap.points if self.atlas.scattered else textmap.text
             text = self._counts() if large else shown(self.atlas)
+            if self.study.design.kind == "boundary":
+                text += f"\n{surface.text(self.atlas)}{self.ended}"
         return f"partial: {self.missing} jobs are missing\n{text}" if self.missing else text
 
     def _counts(self) -> str:
@@ -78,6 +81,7 @@ class Summary:
             "verdicts": maps.verdict_records(self.atlas) if self.atlas else [],
             "boundary": maps.boundary_records(self.atlas) if self.atlas else [],
             "files": {"table": str(folder.table), "verdicts": str(folder.verdicts), "boundary": str(folder.boundary),
+                      "surface": str(folder.surface),
                       "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest)},
         }
 
@@ -95,6 +99,7 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
         atlas = maps.build(study, table)
         write_text(folder.verdicts, maps.as_csv(maps.verdict_records(atlas)))
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
+        write_text(folder.surface, maps.as_csv(surface.records(atlas)))
         figure.save(atlas, folder.png, folder.pdf)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
                    leak_message(table), stages or {}, missing)
