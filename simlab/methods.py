@@ -73,7 +73,7 @@ _TOKEN_POINTS = (
     ("data2vec", "data2vec-style: tokens masked, EMA target, no predictor but a linear map", "token", "ema", "none",
      "linear"),
     ("data2vec-modality", "as data2vec, a modality masked", "cross-modal", "ema", "none", "linear"),
-    ("data2vec-both", "as data2vec, a modality or tokens (over visits: visits) masked", "both", "ema", "none", "linear"),
+    ("data2vec-both", "as data2vec, a modality or (over one visit) tokens masked", "both", "ema", "none", "linear"),
     ("token-mae", "MAE over tokens: what the masked ones hold is reconstructed", "token", "input", "none",
      "transformer"),
     ("cpc", "contrastive predictive: the next visit among other records'", "next-step", "online", "contrastive",
