@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from jaxtyping import Float
 
 from simlab import rng
 from simlab.errors import SimlabError, nearest
-from simlab.sweep import multiplicity, plan, theory
+from simlab.sweep import multiplicity, plan, surface, theory
 from simlab.sweep.layout import Layout, Slice, layout
 from simlab.sweep.schema import Study
 from simlab.sweep.standing import EXPLORATORY
+from simlab.sweep.surface import Surface
 from simlab.sweep.theory import Line
 from simlab.sweep.verdicts import ALPHA, Crossing, Verdict, boundary, verdict
 
@@ -62,6 +64,12 @@ class Atlas:
     layout: Layout
     panels: tuple[Panel, ...]
     standing: str = EXPLORATORY
+    scores: Mapping[str, Float[np.ndarray, "cells seeds"]] = field(default_factory=dict)
+
+    @cached_property
+    def surfaces(self) -> tuple[Surface | None, ...]:
+        """The surface fitted to each panel, as far as there is one (`simlab.sweep.surface`)."""
+        return tuple(surface.of(self.study, panel, self.scores) for panel in self.panels[: surface.MOST_PANELS])
 
     @property
     def scattered(self) -> bool:
@@ -105,7 +113,7 @@ def build(study: Study, table: pa.Table, standing: str = EXPLORATORY) -> Atlas:
             rows = tuple(_row(study, contrast, place, piece, r, differences, (number, part)) for r in
                          range(len(place.row_values)))
             panels.append(Panel(contrast, piece, rows))
-    return Atlas(study, place, tuple(panels), standing)
+    return Atlas(study, place, tuple(panels), standing, arms)
 
 
 def _row(study: Study, contrast: tuple[str, str], place: Layout, piece: Slice, r: int,
@@ -164,6 +172,8 @@ def boundary_records(atlas: Atlas) -> list[dict[str, Any]]:
 
     A missing end of the interval lies beyond the axis; `side` says who is ahead (`verdicts.Crossing`).
     """
+    if atlas.study.design.kind == "boundary":
+        return surface.boundary_records(atlas)
     place, records = atlas.layout, []
     for panel in atlas.panels:
         for value, row in zip(place.row_values, panel.rows, strict=True):

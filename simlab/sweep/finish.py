@@ -16,7 +16,7 @@ from simlab.errors import LeakDetected, SimlabError
 from simlab.evaluation import leak
 from simlab.files import write_text
 from simlab.sweep import atlas as maps
-from simlab.sweep import figure, plan, provenance, results, sensitivity, standing, textmap
+from simlab.sweep import figure, plan, provenance, results, sensitivity, standing, surface, textmap
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 
@@ -42,6 +42,7 @@ class Summary:
     missing: int = 0  # jobs that no shard holds yet
     standing: dict[str, str] = field(default_factory=dict)
     sensitivity: list[dict[str, Any]] = field(default_factory=list)
+    ended: str = ""  # of a search: why it ended
 
     @property
     def text(self) -> str:
@@ -51,6 +52,8 @@ class Summary:
             large = len(place.column_values) > MOST_COLUMNS or plan.n_cells(self.study) > MOST_CELLS
             shown = textmap.points if self.atlas.scattered else textmap.text
             text = self._counts() if large else shown(self.atlas)
+            if self.study.design.kind == "boundary":
+                text += f"\n{surface.text(self.atlas)}{self.ended}"
             text += "\n" + textmap.claims(self.atlas, self.standing, self.sensitivity)
         return f"partial: {self.missing} jobs are missing\n{text}" if self.missing else text
 
@@ -83,6 +86,7 @@ class Summary:
             "sensitivity": self.sensitivity,
             "files": {"table": str(folder.table), "verdicts": str(folder.verdicts), "boundary": str(folder.boundary),
                       "sensitivity": str(folder.sensitivity),
+                      "surface": str(folder.surface),
                       "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest)},
         }
 
@@ -106,6 +110,7 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
             write_text(folder.sensitivity, maps.as_csv(indices))
         write_text(folder.verdicts, maps.as_csv(maps.verdict_records(atlas)))
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
+        write_text(folder.surface, maps.as_csv(surface.records(atlas)))
         figure.save(atlas, folder.png, folder.pdf)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
                    leak_message(table), stages or {}, missing, claim, indices)

@@ -23,7 +23,7 @@ from simlab.environments import knobs, presets
 from simlab.environments.knobs import Choice, Interval, Knob
 from simlab.environments.registry import World, find_world
 from simlab.errors import InvalidStudy, SimlabError, nearest, unknown
-from simlab.sweep import axes, fields
+from simlab.sweep import axes, boundary, fields
 from simlab.sweep.axes import refuse_twice
 from simlab.sweep.schema import (
     COUNT,
@@ -135,12 +135,14 @@ def build(
         spending=fields.checked(sections["seeds"].get("spending", SPENDING[0]), Choice(SPENDING), "seeds.spending"),
         design=design,
         tune=tune,
-        budget=fields.read(Budget, sections["budget"], "budget"),
+        budget=boundary.check_budget(fields.read(Budget, sections["budget"], "budget"), design.kind),
         limits=fields.read(Limits, sections["limits"], "limits"),
         train=fields.read(Train, sections["train"], "train"),
         plugins=files,
     )
     _check_cells(study)
+    if design.kind == "boundary":
+        boundary.check(study)
     if design.rounds and design.rounds[-1] != n_cells(study):
         raise InvalidStudy(f"design.rounds = {list(design.rounds)} ends with {design.rounds[-1]} cells, but the study "
                            f"has {n_cells(study)}; leave design.rounds out.")
@@ -159,11 +161,10 @@ def _design(raw: dict[str, Any], trials: int | None) -> Design:
     """The design, its numbers those of its kind. Raises InvalidStudy."""
     rounds = fields.listed(raw["rounds"], COUNT, "design.rounds") if "rounds" in raw else ()
     design = fields.read(Design, {k: v for k, v in raw.items() if k != "rounds"}, "design")
-    if design.kind == "boundary":
-        raise InvalidStudy("design.kind = 'boundary' is not available yet; grid, sobol and tune are.")
-    for key, kind in (("cells", "sobol"), ("batch", "tune")):
-        if getattr(design, key) is not None and design.kind != kind:
-            raise InvalidStudy(f"design.{key} is for design.kind = '{kind}', not for '{design.kind}'.")
+    for key, kinds in (("cells", ("sobol", "boundary")), ("batch", ("tune", "boundary")), ("width", ("boundary",))):
+        if getattr(design, key) is not None and design.kind not in kinds:
+            kind = " or ".join(f"'{kind}'" for kind in kinds)
+            raise InvalidStudy(f"design.{key} is for design.kind = {kind}, not for '{design.kind}'.")
     if design.kind == "sobol" and design.cells is None:
         raise InvalidStudy("design.kind = 'sobol' needs design.cells, the number of its points (more can be added "
                            "later).")
@@ -171,7 +172,7 @@ def _design(raw: dict[str, Any], trials: int | None) -> Design:
         raise InvalidStudy("design.kind = 'tune' needs tune.trials, the trials that each arm gets in each cell.")
     if list(rounds) != sorted(set(rounds)):
         raise InvalidStudy(f"design.rounds = {list(rounds)}: expected increasing numbers of cells.")
-    return replace(design, rounds=rounds)
+    return boundary.defaults(replace(design, rounds=rounds))
 
 
 def _preset(raw: Mapping[str, Any], world: World, axes: Sequence[str], fixed: Mapping[str, Value]) -> dict[str, Value]:
