@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from simlab.errors import LeakDetected, SimlabError
 from simlab.evaluation import leak
 from simlab.files import write_text
+from simlab.report import page
+from simlab.sweep import again, figure, plan, provenance, results, textmap
 from simlab.sweep import atlas as maps
-from simlab.sweep import figure, plan, provenance, results, textmap
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 
@@ -78,7 +79,8 @@ class Summary:
             "verdicts": maps.verdict_records(self.atlas) if self.atlas else [],
             "boundary": maps.boundary_records(self.atlas) if self.atlas else [],
             "files": {"table": str(folder.table), "verdicts": str(folder.verdicts), "boundary": str(folder.boundary),
-                      "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest)},
+                      "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest),
+                      "report": str(folder.report)},
         }
 
 
@@ -90,14 +92,15 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
     manifest = provenance.gather(folder) or provenance.start(folder, study, device, 1, 0)
     provenance.write(folder, {**manifest, "digest": digest, "rows": len(table), "failed": len(failures),
                               "missing_jobs": missing})
-    atlas = None
+    atlas, leaked = None, leak_message(table)
     if len(failures) < len(table):
         atlas = maps.build(study, table)
         write_text(folder.verdicts, maps.as_csv(maps.verdict_records(atlas)))
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
         figure.save(atlas, folder.png, folder.pdf)
+        page.write(folder.path, again.command(study, folder.path), leaked)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
-                   leak_message(table), stages or {}, missing)
+                   leaked, stages or {}, missing)
 
 
 def part(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,

@@ -4,6 +4,7 @@
     DIR/shards/           job-00000.parquet ..., one a job; *.damaged: set aside, computed again
     DIR/journal.log       the cells as Optuna trials (a view: results never live only there)
     DIR/results.parquet   the table; manifest.json: how it came about; verdicts.csv, boundary.csv
+    DIR/report.html       the page of the study, self-contained
     DIR/map.png, map.pdf  the map;   run.log: what happened, the workers' output included
     DIR/lock              held by the driver that works here
 """
@@ -42,6 +43,7 @@ class Folder:
         self.boundary = self.path / "boundary.csv"
         self.png = self.path / "map.png"
         self.pdf = self.path / "map.pdf"
+        self.report = self.path / "report.html"
         self.runlog = self.path / "run.log"
         self.artefacts = self.path / "artefacts"
 
