@@ -227,6 +227,7 @@ def _closing(summary: Summary, name: str, foretold: float | None) -> str:
     return "\n".join([
         f"table    {folder.table}  (digest {summary.digest[:16]}; {did})",
         f"map      {folder.png}, {folder.pdf.name}",
+        f"page     {folder.report}  (open it in a browser)",
         f"numbers  {folder.verdicts}, {folder.boundary.name}",
         "",
         "next:",
