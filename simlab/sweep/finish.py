@@ -94,11 +94,13 @@ class Summary:
 
 
 def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,
-           device: str, stages: dict[str, dict[str, int]] | None = None, missing: int = 0) -> Summary:
+           device: str, stages: dict[str, dict[str, int]] | None = None, missing: int = 0,
+           origin: standing.Origin | None = None) -> Summary:
     """Write everything that follows from the table (of a partial one: so far), and sum it up."""
     results.write(table, folder.table)
     digest, failures = results.digest(table), results.failures(table)
     manifest = provenance.gather(folder) or provenance.start(folder, study, device, 1, 0)
+    manifest = standing.afterwards(manifest, study, origin, folder)
     claim = standing.judge(manifest)
     provenance.write(folder, {**manifest, "digest": digest, "rows": len(table), "failed": len(failures),
                               "missing_jobs": missing, "standing": claim})

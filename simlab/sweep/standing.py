@@ -61,6 +61,21 @@ def witness(study: Study, origin: Origin | None, folder: Folder) -> dict[str, An
             "problem": problem, "others": others}
 
 
+def afterwards(manifest: dict[str, Any], study: Study, origin: Origin | None, folder: Folder) -> dict[str, Any]:
+    """The manifest with a witness for runs that kept none (they were made before runs kept any), as things are now.
+
+    Weaker than one taken as a run began: it rests on the dates of the commit and of the run alone, and is marked so.
+    The folder's frozen study is the file's (`Folder.freeze` refuses others), so nothing was overridden.
+    """
+    runs = manifest.get("runs", [])
+    if origin is None or all(run.get("witness") for run in runs):
+        return manifest
+    late = witness(study, origin, folder)
+    return {**manifest, "runs": [run if run.get("witness") or "started" not in run else
+                                 {**run, "witness": [{**late, "seen": run["started"], "afterwards": True}]}
+                                 for run in runs]}
+
+
 def judge(manifest: Mapping[str, Any]) -> Standing:
     """A folder's standing from the witnesses of its runs."""
     runs = manifest.get("runs", [])
@@ -79,8 +94,10 @@ def judge(manifest: Mapping[str, Any]) -> Standing:
     others = sorted({name for w in found for name in w["others"]})
     if others:
         return _exploratory(f"its seed {first['seed']} was used before by {others[0]}; confirming needs a fresh seed")
+    late = " (seen afterwards, by its date)" if any(w.get("afterwards") for w in found) else ""
     return {"kind": CONFIRMATORY, "reason": f"{first['file']} was committed ({first['commit'][:10]}, "
-            f"{first['committed'][:16]}) before its first results; no earlier use of seed {first['seed']} was found"}
+            f"{first['committed'][:16]}) before its first results{late}; no earlier use of seed {first['seed']} was "
+            "found"}
 
 
 def words(standing: Mapping[str, str]) -> str:
