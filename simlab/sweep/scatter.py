@@ -93,6 +93,7 @@ def _boundary(axes: Axes, study: Study, panel: Panel, surface: Surface) -> None:
     steps = [np.linspace(0, 1, n) for n in FINE[: len(surface.axes)]]
     at = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, len(steps))
     mean, half = surface.band(at)
+    axes.use_sticky_edges = False  # marks at the map's edges stay whole
     x = [location(surface.axes[0], u) for u in steps[0]]
     if len(steps) == 1:
         axes.fill_between(x, mean - half, mean + half, color="#cccccc", linewidth=0, zorder=1)
