@@ -99,10 +99,10 @@ def advance(study: Study, table: pa.Table) -> Step:
     if not arms:
         return Step(ended="no number")
     first, second = study.contrasts[0]
-    with threadpool_limits(1):
-        return decide(study, arms[first] - arms[second])
+    return decide(study, arms[first] - arms[second])
 
 
+@threadpool_limits.wrap(limits=1)
 def decide(study: Study, differences: Float[np.ndarray, "cells seeds"]) -> Step:
     """The next step, from the paired differences in the cells so far (NaN: an arm failed)."""
     columns, others = directions(study)
@@ -157,8 +157,9 @@ def ask(study: Study, axes: Sequence[Axis], differences: Float[np.ndarray, "cell
 
 
 def levels(study: Study) -> tuple[float, ...]:
-    """The differences whose places are sought: zero, where the sign changes, and the margin on either side."""
-    return (0.0, -study.compare.rope, study.compare.rope) if study.compare.rope else (0.0,)
+    """The differences whose places are sought: zero, where the sign changes, and the margin on either side of it."""
+    rope = study.compare.rope if study.design.around == "margin" else 0.0
+    return (0.0, -rope, rope) if rope else (0.0,)
 
 
 def _afforded(study: Study, step: Step) -> Step:
