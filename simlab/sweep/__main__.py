@@ -26,6 +26,7 @@ examples:
   python -m simlab.sweep --list                        studies, and what is done of each
   python -m simlab.sweep quick --dry-run               what it would cost
   python -m simlab.sweep quick --set h2=0.4 --out runs/quick-noisy
+  python -m simlab.sweep quick --publish               keep the finished map in results/quick
 
 Running a command again resumes it. Exit status: 0; 1 some cells failed; 2 bad input; 130 interrupted.
 A plug-in (--plugin, or plugins in a study) is Python code that runs: use only files that you trust.
@@ -63,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--retry-failed", action="store_true", help="compute jobs that hold a failure again")
     p.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="FILE.py",
                    help="execute this file first; it may register worlds and methods")
+    p.add_argument("--publish", action="store_true", help="copy what is small of a finished run to results/STUDY; "
+                   "compute nothing")
+    p.add_argument("--with-failures", action="store_true", help="with --publish: also a run with failures or a leak")
     p.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     p.add_argument("--quiet", action="store_true", help="no progress, no map")
     return p
@@ -93,7 +97,10 @@ def _check(args: argparse.Namespace) -> None:
         raise OutOfDomain("--cell and --seed go together: --cell I --seed S.")
     if args.scheduler and args.engine != "dask":
         raise OutOfDomain("--scheduler is Dask's: add --engine dask.")
-    one_of = [n for n in ("collect", "shard", "cell", "digest", "dry_run") if getattr(args, n) not in (None, False)]
+    if args.with_failures and not args.publish:
+        raise OutOfDomain("--with-failures says how to publish: add --publish.")
+    kinds = ("collect", "shard", "cell", "digest", "dry_run", "publish")
+    one_of = [name for name in kinds if getattr(args, name) not in (None, False)]
     if len(one_of) > 1:
         raise OutOfDomain(f"--{one_of[0].replace('_', '-')} and --{one_of[1].replace('_', '-')}: give one of them.")
 
@@ -124,6 +131,8 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
         return _dry_run(chosen, out, args, probe=function is None)
     if args.digest:
         return _digest(chosen, out)
+    if args.publish:
+        return _publish(chosen, out, args)
     if args.cell is not None:
         return _single(chosen, out, args, function)
     return _run(chosen, out, args, function)
@@ -219,18 +228,17 @@ def _closing(summary: Summary, name: str, foretold: float | None) -> str:
 
 
 def _digest(chosen: Study, out: Path) -> int:
-    from simlab.sweep import results
+    from simlab.sweep import publish, results
 
-    folder = Folder(out)
-    folder.check_frozen(chosen)
-    table = results.read(chosen, folder.table)
-    missing = len(plan.jobs(chosen)) - len(folder.finished())
-    if missing > 0:
-        raise SimlabError(f"{out} is not finished: {missing} jobs are missing; run the study first.")
-    units = table.select(["cell", "seed", "method"]).group_by(["cell", "seed", "method"]).aggregate([]).num_rows
-    if units < plan.n_cells(chosen) * chosen.n_seeds * len(chosen.arms):  # collected, or killed, before the last job
-        raise SimlabError(f"{folder.table} is older than the last jobs; run the study again, or --collect, first.")
-    print(results.digest(table))
+    print(results.digest(publish.finished(chosen, Folder(out))))
+    return 0
+
+
+def _publish(chosen: Study, out: Path, args: argparse.Namespace) -> int:
+    from simlab.sweep import publish
+
+    done = publish.publish(chosen, Folder(out), Path("results"), args.with_failures)
+    print(json.dumps(done.as_json(), indent=1) if args.json else done.text)
     return 0
 
 
