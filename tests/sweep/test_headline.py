@@ -19,7 +19,7 @@ from simlab.sweep.schema import Study
 from simlab.sweep.study import load
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDIES = ("shared-signal", "align-or-predict", "shared-signal-wide")
+STUDIES = ("shared-signal", "align-or-predict", "shared-signal-wide", "shared-signal-tokens")
 N = np.array([75.0, 150, 300, 600, 1200, 2400])
 
 
