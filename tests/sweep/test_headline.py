@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import atlas_sentences
 import atlas_tables
 import numpy as np
 import pytest
@@ -148,4 +149,11 @@ def test_every_table_of_the_atlas_is_recomputed() -> None:
     """Each row of each table stands in docs/atlas.md as the published results give it."""
     text = (ROOT / "docs" / "atlas.md").read_text()
     missing = [row for rows in atlas_tables.all_lines().values() for row in rows if row not in text]
+    assert not missing, "not in docs/atlas.md:\n" + "\n".join(missing)
+
+
+def test_sentences_of_the_atlas_are_recomputed() -> None:
+    """Each sentence of docs/atlas.md that holds a number of results stands there as the published tables give it."""
+    text = " ".join((ROOT / "docs" / "atlas.md").read_text().split())
+    missing = [told for told in atlas_sentences.sentences() if told not in text]
     assert not missing, "not in docs/atlas.md:\n" + "\n".join(missing)
