@@ -20,6 +20,7 @@ from simlab import cohort_checks, methods, rng
 from simlab.cohort import Cohort
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
+from simlab.evaluation.online import PREFIX
 from simlab.models import present, tokens
 from simlab.sweep import keys, packing, progress
 from simlab.sweep.cache import Cache
@@ -135,7 +136,7 @@ class Stages:
 
         def train() -> list[Encoders | Failed]:
             progress.count("pretraining", len(seeds))
-            views = [self.unlabelled(s)[1] for s in seeds]
+            views = [{**shown, **_followed(cohort)} for cohort, shown in map(self.unlabelled, seeds)]
             return trained(arm, views, self.source(seeds[0]).presentation, self.settings, pairs)
 
         key = self.keys.pretraining(self.spec, arm)
@@ -228,11 +229,18 @@ def trained(
     arm: Method, views: Sequence[Views], presentation: Shown, settings: Settings, pairs: Sequence[tuple[int, int]]
 ) -> list[Encoders | Failed]:
     """A fleet's encoders, pretrained on each member's unlabelled records."""
-    names = (*(("tokens", "times") if arm.reads == "tokens" else ROLES), "subject")
+    names = (*(("tokens", "times") if arm.reads == "tokens" else ROLES), "subject",
+             *(name for name in views[0] if name.startswith(PREFIX)))
     data = {name: np.stack([own[name] for own in views]) for name in names}
     if arm.reads == "tokens":
         return token_pretrain.pretrain(data, layout_of(presentation), arm, settings, pairs)
     return pretrain.pretrain(data, arm, settings, pairs)
+
+
+def _followed(cohort: Cohort) -> Views:
+    """What the online probe reads along a training: the true factors, those with one value a record."""
+    return {f"{PREFIX}{name}": np.asarray(x, dtype=np.float32).reshape(len(cohort), -1)
+            for name, x in cohort.factors.items() if x.size and x.ndim < 3}
 
 
 def layout_of(presentation: Shown) -> tokens.Layout:

@@ -159,6 +159,17 @@ def test_each_member_is_clipped_by_its_own_norm() -> None:
     torch.testing.assert_close(gradient, torch.tensor([[0.6, 0, 0, 0.8], [0.3, 0, 0, 0.4]]))
 
 
+def test_a_bound_is_kept_after_each_step_and_holds_nothing_fast() -> None:
+    """From 9, pulled upwards it stays at its bound of 1; pulled to one half it gets there: no gradient dies (CLIP's
+    scale; a clamp inside the loss would hold it at 9 for good)."""
+    for pull, end in ((3.0, 1.0), (0.5, 0.5)):
+        p = {"scale": torch.full((1, 1), 9.0)}
+        job = loop.Job(p, lambda q, b, s, to=pull: ((q["scale"].flatten() - to).square(), {}), lambda s: None, 200,
+                       loop.Optimiser(0.05, 0.0), at_most={"scale": 1.0})
+        loop.train(job)
+        assert float(p["scale"]) == pytest.approx(end, abs=1e-3)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     p = {"w": torch.ones(1, 1)}
     job = loop.Job(p, lambda q, b, s: ((q["w"] * float("nan")).flatten(), {}), lambda s: None, 3, name="planted")
