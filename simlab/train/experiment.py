@@ -29,6 +29,7 @@ from simlab.training.method import Method
 from simlab.training.run import FAILURES, reason, run_arm
 
 MAIN = "known-risk"  # what differences are of, where the risk is known; else the AUROC
+BESIDE = ("subject", "probe/label")  # what a pretraining is shown beside the views: followed, never learnt from
 FEWEST = 10  # of each class on a test side, before a calibration slope means anything
 METRICS = ("auroc", "auprc", "known-risk", "slope", "offset")  # an arm has those that its scores and the cohort allow
 
@@ -93,7 +94,7 @@ def run_split(
     if "tokens" in reads:
         presentation = tokens.Presented(presentation, tokens.fit(inputs, patch=settings.patch))
     more = hours.fit(inputs, reads)
-    views = presentation(inputs) | more(inputs)
+    views = presentation(inputs) | more(inputs) | {"subject": np.unique(cohort.subject[train], return_inverse=True)[1]}
     labelled = _labelled(y[train], plan, index)
     data = Labelled({k: v[labelled] for k, v in views.items()}, y[train][labelled], cohort.subject[train][labelled])
     held_out = cohort.take(test).inputs(plan.task)
@@ -107,9 +108,10 @@ def run_split(
         try:
             if arm.recipe not in encoders:
                 layout = presentation.layout if isinstance(presentation, tokens.Presented) else None
-                encoders[arm.recipe] = _encoders(arm, views, layout, settings, seeds, checkpoints)
+                watched = {**views, "probe/label": y[train][:, None]}
+                encoders[arm.recipe] = _encoders(arm, watched, layout, settings.of(arm), seeds, checkpoints)
             fold_seed = rng.integer(plan.seed, index, "adaptation")
-            fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], settings, fold_seed))
+            fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], settings.of(arm), fold_seed))
             scores = fit.score(shown)
             found = measures(scores, fit.scale, y[test], risk)
         except DamagedFile:
@@ -197,10 +199,10 @@ def _encoders(
         checkpoints.mkdir(parents=True, exist_ok=True)
         file, every = checkpoints / f"{'-'.join(arm.recipe)}.pt", max(1, settings.steps // 4)
     if reads_tokens:
-        stacked = {name: views[name][None] for name in ("tokens", "times")}
+        stacked = {name: views[name][None] for name in ("tokens", "times", *BESIDE)}
         found = token_pretrain.pretrain(stacked, layout, arm, settings, [seeds], checkpoint=file, every=every)[0]
     else:
-        stacked = {role: views[role][None] for role in pretrain.ROLES}
+        stacked = {role: views[role][None] for role in (*pretrain.ROLES, *BESIDE)}
         found = pretrain.pretrain(stacked, arm, settings, [seeds], checkpoint=file, every=every)[0]
     if not isinstance(found, pretrain.Encoders):
         raise found
