@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
 
 from simlab.environments.knob import Interval, Knob
 from simlab.environments.rendered_knobs import base, build
@@ -40,6 +41,8 @@ class EhrSpec(LongitudinalSpec):
     b_code: float
     density: float
     density_e: float
+
+    measured_in: ClassVar[str] = "simlab.environments.ehr"  # the module whose `measure` limits are drawn with
 
     @property
     def exact(self) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from importlib import import_module
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -142,10 +143,9 @@ def _area(spec: EhrSpec, domain: str, view: str, records: int, rule: str, comple
 
 @lru_cache(maxsize=2)
 def _draw(spec: EhrSpec, domain: str, records: int) -> Shown:
-    from simlab.environments import ehr
-
+    world = import_module(spec.measured_in)
     of_factors, of_measures = np.random.default_rng(_SEED).spawn(2)
-    return ehr.measure(ehr.sample_factors(records, spec, domain, of_factors), spec, domain, of_measures).shown
+    return world.measure(world.sample_factors(records, spec, domain, of_factors), spec, domain, of_measures).shown
 
 
 def limits(spec: EhrSpec, records: int = RECORDS) -> dict[str, object]:
