@@ -21,14 +21,14 @@ def main(argv: list[str] | None = None) -> int:
     prepare.add_argument("--ehr", metavar="DIR", type=Path, help="MEDS folder: data/*.parquet, labels/*.parquet")
     prepare.add_argument("--layout", choices=LAYOUTS, default="dicom", help="how DIR holds scans (default: dicom)")
     prepare.add_argument("--nodules", metavar="FILE", type=Path,
-                         help="CSV of seriesuid, coordX, coordY, coordZ (LPS mm), diameter_mm (default: DIR/nodules.csv)")  # fmt: skip
+                         help="CSV of seriesuid, coordX, coordY, coordZ (LPS mm), diameter_mm (default: DIR's)")
     prepare.add_argument("--boxes", metavar="DIR", type=Path, help="PASCAL VOC boxes, named by SOPInstanceUID")
     prepare.add_argument("--kernel", metavar="NAME", help="only series of this ConvolutionKernel")
     prepare.add_argument("--side", metavar="VOXELS", type=int, default=32, help="voxels a side of a crop (default: 32)")
     prepare.add_argument("--field", metavar="MM", type=float,
-                         help="width of a crop (default: 48 around a nodule; 384 where no nodules are named)")  # fmt: skip
+                         help="width of a crop (default: 48 around a nodule; 384 where no nodules are named)")
     prepare.add_argument("--labels", metavar="FILE", type=Path,
-                         help="CSV or MEDS label file, one label a subject, a time if known (default: beside the files)")  # fmt: skip
+                         help="CSV or MEDS label file, one label a subject (default: beside the files)")
     prepare.add_argument("--task", metavar="NAME", help="the task's name (default: cancer)")
     prepare.add_argument("--outcome", metavar="REGEX", help="codes that are the positive class, instead of --labels")
     prepare.add_argument("--horizon", metavar="DAYS", type=float, default=365.25,
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     prepare.add_argument("--least", metavar="N", type=int, default=Rules.least,
                          help="training subjects that must show a code (default: 20)")  # fmt: skip
     prepare.add_argument("--columns", metavar="A,B", default="", help="numbers of scans.csv that become `clinical`")
-    prepare.add_argument("--site", metavar="NAME", default="unknown", help="where the files do not tell (InstitutionName)")
+    prepare.add_argument("--site", metavar="NAME", default="unknown", help="where files do not tell (InstitutionName)")
     args = top.parse_args(argv)
     if args.action == "export":
         need("pydicom", "writing DICOM")
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
             "nodules", args.nodules, Path.is_file), ("labels", args.labels, Path.is_file)):  # fmt: skip
         if path is not None and not there(path):
             raise InvalidData(f"--{option} {path} does not exist" if not path.exists() else
-                              f"--{option} {path}: a {'folder' if there is Path.is_dir else 'file'} is expected")  # fmt: skip
+                              f"--{option} {path}: a {'folder' if there is Path.is_dir else 'file'} is expected")
     if args.signatures and args.ehr is None:
         raise OutOfDomain("--signatures reads a health record: name its folder with --ehr")
     if args.layout == "dicom":

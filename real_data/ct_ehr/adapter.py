@@ -18,7 +18,7 @@ from real_data.ct_ehr import checks, ehr, labels, layouts
 from real_data.ct_ehr.labels import Label
 from real_data.ct_ehr.rules import Rules
 from real_data.ct_ehr.scans import Scan, Unusable
-from simlab.cohort import Cohort, Stream, Task
+from simlab.cohort import Cohort, Events, Stream, Task
 from simlab.errors import InvalidData
 
 
@@ -80,7 +80,7 @@ def prepare(
         tasks={rules.task: task(rules)} if told else {},
         labels={rules.task: np.array([told[s].value if s in told else np.nan for s in subjects])} if told else {},
         events=events,
-        provenance=provenance(folder, rules, layouts.width(folder, rules), [w[0] for w in when], subjects, side, account),
+        provenance=provenance(folder, rules, [w[0] for w in when], subjects, side, account),
     )
     account.checks += checks.all_of(cohort, rules, told, when)
     return cohort
@@ -204,15 +204,15 @@ def columns(scan: Scan, names: tuple[str, ...]) -> np.ndarray:
     row = scan.extra.get("row") or {}
     missing = [c for c in names if c not in row]
     if missing:
-        raise InvalidData(f"--columns: scan {scan.key} has no column '{missing[0]}' (it has {', '.join(row) or 'none'})")
+        raise InvalidData(f"--columns: scan {scan.key} has no column '{missing[0]}' (it has {', '.join(row)})")
     return np.array([layouts.number(row[c], f"scan {scan.key}, {c}") if row[c].strip() else np.nan for c in names])
 
 
 def joined(
     rows: pl.DataFrame, subjects: list[str], when: list[list[datetime]], told: dict[str, Label], exists: np.ndarray,
     time: np.ndarray, training: np.ndarray, rules: Rules, account: Account,
-) -> tuple[object, dict[str, Stream]]:
-    """The events until each subject's last visit, and the streams of what each visit knew: latest values, signatures."""
+) -> tuple[Events, dict[str, Stream]]:
+    """Events until each subject's last visit, and the streams of what each visit knew: latest values, signatures."""
     here = rows.filter(pl.col("subject").is_in(subjects))
     account.drop("events", "*", "of a subject without a scan", rows.height - here.height)
     marks = ehr.matches(here, rules.visits, "--visits")
@@ -220,7 +220,7 @@ def joined(
     here = here.filter(~marks)
     for option, pattern in [("--exclude", p) for p in rules.exclude] + [("--outcome", rules.outcome)] * bool(
             rules.outcome):  # fmt: skip
-        hit = ehr.matches(here, pattern, option)
+        hit = ehr.matches(here, str(pattern), option)
         account.drop("events", "*", f"says the label ({option} {pattern})", int(hit.sum()))
         here = here.filter(~hit)
     ends = [w[-1] for w in when]
@@ -280,19 +280,18 @@ def task(rules: Rules) -> Task:
     if rules.outcome is None:
         return Task(rules.task, "binary", "record", None, None, "as the table of labels says")
     return Task(rules.task, "binary", "record", None, rules.horizon,
-                f"a code that matches {rules.outcome} within {rules.horizon:g} days of the last scan before it")  # fmt: skip
+                f"a code that matches {rules.outcome} within {rules.horizon:g} days of the last scan before it")
 
 
 def provenance(
-    folder: Path, rules: Rules, width: float | None, begins: list[datetime], subjects: list[str], side: np.ndarray,
-    account: Account,
+    folder: Path, rules: Rules, begins: list[datetime], subjects: list[str], side: np.ndarray, account: Account
 ) -> dict[str, object]:
     """Where the cohort comes from: rules, layout, the account; and when each subject's first visit was."""
     return {
         "adapter": "real_data.ct_ehr",
         "rules": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(replace(rules)).items()},
         "time": "days since the subject's first visit",
-        "field_mm": width,
+        "field_mm": layouts.width(folder, rules),
         "codes": "dated",
         "begins": {s: b.isoformat() for s, b in zip(subjects, begins, strict=True)},
         "split": {str(name): int((side == name).sum()) for name in np.unique(side)},

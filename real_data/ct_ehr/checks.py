@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from real_data import audit
-from real_data.account import Account
 from real_data.ct_ehr.labels import Label
 from real_data.ct_ehr.rules import Rules
 from real_data.leakage import SLACK, Check

@@ -71,7 +71,8 @@ def in_known_units(rows: pl.DataFrame, training: set[str], account: Account) -> 
     """Rows whose unit is the one that the code has in most training rows; values in others are dropped and counted."""
     valued = rows.filter(pl.col("value").is_not_null())
     counts = valued.filter(pl.col("subject").is_in(list(training))).group_by("code", "unit").len()
-    usual = counts.sort("len", "unit", descending=[True, False]).unique("code", keep="first").select("code", usual="unit")
+    usual = counts.sort("len", "unit", descending=[True, False]).unique("code", keep="first")
+    usual = usual.select("code", usual="unit")
     joined = rows.join(usual, on="code", how="left", maintain_order="left")
     wrong = pl.col("value").is_not_null() & pl.col("usual").is_not_null() & (pl.col("unit") != pl.col("usual"))
     strays = joined.filter(wrong).group_by("code", "unit", "usual").len().sort("code", "unit")

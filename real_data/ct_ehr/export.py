@@ -1,9 +1,10 @@
 """A cohort back into files: DICOM series, nodules.csv, a MEDS record and its labels, that `prepare` reads again.
 
-    dicom/nodules.csv  dicom/P00001/V01/*.dcm    meds/data/events.parquet  meds/metadata/...  meds/labels/TASK.parquet
+    dicom/nodules.csv  dicom/S1/P00001/V01/*.dcm    meds/data/S1.parquet  meds/metadata/...  meds/labels/TASK.parquet
 
-Each site has habits of its own: one stores HU + 1024 unsigned, the other HU as they are, signed, numbered the other way
-round. Files are named by their UID, so that nothing but the headers tells their order. HU are rounded to whole ones.
+A second export into the same folder adds its site. Sites have habits of their own: every other one stores HU as they
+are, signed, and numbers its slices from the top, the others HU + 1024, unsigned. Files are named by their UID, so that
+nothing but the headers tells their order. HU are rounded to whole ones.
 """
 
 from __future__ import annotations
@@ -24,53 +25,79 @@ from simlab.cohort import Cohort
 from simlab.errors import InvalidData
 
 SCANNED = "IMAGING//CT//CHEST"
-SCHEMA = {"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String, "numeric_value": pl.Float64,
+ETL = "real_data.ct_ehr export"
+SCHEMA = {"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String, "numeric_value": pl.Float32,
           "unit": pl.String, "image_path": pl.String, "series_uid": pl.String}  # fmt: skip
 FIRST_DAY, DAYS = datetime(1950, 1, 1, 12), 25_000  # first visits of subjects without dates lie in these days
 
 
 def export(cohort: Cohort, folder: Path, say: Callable[[str], None]) -> dict[str, int]:
-    """Write the files below folder; gives how many rows or files of each. Raises InvalidData where a cohort cannot be."""
+    """Write the files below folder; how many of each. Raises InvalidData for a cohort that cannot be written."""
     field = cohort.provenance.get("field_mm")
     image = cohort.streams.get("image")
-    if field is None or image is None or image.values.ndim != 5 or image.units != ("HU",):
-        raise InvalidData("only a cohort of volumes in HU of a known width can be written as DICOM: one of the "
-                          "hospital world, or one that real_data.ct_ehr prepared from scans")  # fmt: skip
-    if any((folder / part).exists() for part in ("dicom", "meds")):
-        raise InvalidData(f"{folder} already holds dicom/ or meds/: name another folder")
-    numbers = meds_numbers(cohort.subject)
-    sites = sorted(set(cohort.site.tolist()))
+    if field is None or image is None or image.values.ndim != 5 or image.units != ("HU",) or image.time is None:
+        raise InvalidData("only a cohort of volumes in HU of a known width, on dates, can be written as DICOM: one of "
+                          "the hospital world, or one that real_data.ct_ehr prepared from scans")  # fmt: skip
+    there = sites_of(folder)
+    new = sorted(set(cohort.site.tolist()))
+    if there & set(new):
+        raise InvalidData(f"{folder} already holds site {min(there & set(new))}: name another folder")
+    habits = {site: len(there) + i for i, site in enumerate(new)}
     begins = cohort.provenance.get("begins")
-    rows: list[tuple[object, ...]] = []
-    places, count = ["seriesuid,coordX,coordY,coordZ,diameter_mm"], 0
+    rows: dict[str, list[tuple[object, ...]]] = {site: [] for site in new}
+    places: list[str] = []
+    slices = 0
     for n in range(len(cohort)):
         subject, site = str(cohort.subject[n]), str(cohort.site[n])
-        begin = first_visit(subject, begins)
+        number, begin = meds_number(cohort.subject[n]), first_visit(subject, begins)
         for j in range(int(cohort.length[n])):
-            when = begin + timedelta(days=float(image.time[n, j]) if image.time is not None else 0.0)
-            path, uid = "", ""
+            when, path, uid = begin + timedelta(days=float(image.time[n, j])), "", ""
             if image.observed[n, j, 0]:
-                path, uid = f"P{n + 1:05d}/V{j + 1:02d}", uid_of("series", subject, j)
+                path, uid = f"S{habits[site] + 1}/P{n + 1:05d}/V{j + 1:02d}", uid_of("series", subject, j)
                 hu = image.values[n, j].astype(np.float32) * np.float32(image.scale) + np.float32(image.offset)
-                centre = series(folder / "dicom" / path, hu, float(field), subject, site, sites.index(site), when, j)
-                places.append(f"{uid},{','.join(f'{c:g}' for c in centre)},0")
-                count += len(hu)
-            rows.append((numbers[n], when, SCANNED, None, "", path, uid))
+                centre = series(folder / "dicom" / path, hu, float(field), subject, site, habits[site], when, j)
+                places.append(f"{uid},{','.join(f'{c:.9g}' for c in centre)},0")
+                slices += len(hu)
+            rows[site].append((number, when, SCANNED, None, "", path, uid))
         if cohort.events is not None:
-            rows += events(cohort, n, numbers[n], begin)
+            rows[site] += events(cohort, n, number, begin)
         if n % 100 == 99:
             say(f"{n + 1} of {len(cohort)} subjects written")
-    (folder / "dicom").mkdir(parents=True, exist_ok=True)
-    (folder / "dicom" / "nodules.csv").write_text("\n".join(places) + "\n", encoding="utf-8")
-    (folder / "dicom" / "LICENSE.txt").write_text(str(cohort.provenance.get("licence", "Synthetic: no patient is "
-                                                  "behind these files")) + "\n", encoding="utf-8")  # fmt: skip
-    written = record(folder / "meds", cohort, numbers, rows, begins)
-    return {"dicom slices": count, "dicom series": len(places) - 1, **written}
+    appended(folder / "dicom" / "nodules.csv", "seriesuid,coordX,coordY,coordZ,diameter_mm", places)
+    why = str(cohort.provenance.get("licence", "not known: ask where the cohort came from"))
+    (folder / "dicom" / "LICENSE.txt").write_text(why + "\n", encoding="utf-8")
+    written = record(folder / "meds", cohort, rows, habits, there)
+    return {"dicom slices": slices, "dicom series": len(places), **written}
 
 
-def meds_numbers(subject: np.ndarray) -> list[int]:
-    """MEDS subjects are int64: the subjects themselves where they are numbers, else 1, 2, ... (`subjects.csv`)."""
-    return [int(s) for s in subject.tolist()] if subject.dtype.kind in "iu" else list(range(1, len(subject) + 1))
+def sites_of(folder: Path) -> set[str]:
+    """Sites that an earlier export wrote into the folder. Raises InvalidData where it holds something else."""
+    about = folder / "meds" / "metadata" / "dataset.json"
+    if not about.is_file():
+        if any((folder / part).exists() for part in ("dicom", "meds")):
+            raise InvalidData(f"{folder} already holds dicom/ or meds/ of something else: name another folder")
+        return set()
+    try:
+        told = json.loads(about.read_text(encoding="utf-8"))
+        if told["etl_name"] != ETL:
+            raise KeyError("etl_name")
+        return set(told["sites"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidData(f"{about}: not of an export of this command; name another folder") from error
+
+
+def appended(path: Path, head: str, lines: list[str]) -> None:
+    """Write lines below a header, or below those that are there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_text(encoding="utf-8") if path.is_file() else head + "\n"
+    path.write_text(before + "".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def meds_number(subject: object) -> int:
+    """A MEDS subject is an int64: the subject itself where it is one, else a number from its hash (`subjects.csv`)."""
+    if isinstance(subject, (int, np.integer)):
+        return int(subject)
+    return int.from_bytes(hashlib.sha256(str(subject).encode()).digest()[:8], "big") >> 1
 
 
 def first_visit(subject: str, begins: object) -> datetime:
@@ -151,29 +178,41 @@ def events(cohort: Cohort, n: int, number: int, begin: datetime) -> list[tuple[o
 
 
 def record(
-    folder: Path, cohort: Cohort, numbers: list[int], rows: list[tuple[object, ...]], begins: object
+    folder: Path, cohort: Cohort, rows: dict[str, list[tuple[object, ...]]], habits: dict[str, int], there: set[str]
 ) -> dict[str, int]:
-    """The MEDS folder: data, metadata, a label file a task (its time: the last visit), names where ids are no numbers."""
-    frame = pl.DataFrame(rows, schema=SCHEMA, orient="row").sort("subject_id", "time", "code", maintain_order=True)
+    """The MEDS folder: data, metadata, a label file a task (its time: the last visit), names of ids that are words."""
     for part in ("data", "metadata", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    frame.write_parquet(folder / "data" / "events.parquet")
-    codes = frame.select("code").unique().sort("code").with_columns(description=pl.lit(""), parent_codes=pl.lit(None))
+    count = 0
+    for site, of_site in rows.items():
+        frame = pl.DataFrame(of_site, schema=SCHEMA, orient="row")
+        frame = frame.sort("subject_id", "time", "code", maintain_order=True)
+        frame.write_parquet(folder / "data" / f"S{habits[site] + 1}.parquet")
+        count += frame.height
+    codes = pl.concat([pl.read_parquet(p, columns=["code"]) for p in sorted((folder / "data").glob("*.parquet"))])
+    codes = codes.unique().sort("code").with_columns(description=pl.lit(""), parent_codes=pl.lit(None))
     codes.write_parquet(folder / "metadata" / "codes.parquet")
-    about = {"dataset_name": "simlab export", "meds_version": "0.4.1", "etl_name": "real_data.ct_ehr export"}
+    about = {"dataset_name": "simlab export", "meds_version": "0.4.1", "etl_name": ETL,
+             "sites": sorted(there | set(rows))}  # fmt: skip
     (folder / "metadata" / "dataset.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
     if cohort.subject.dtype.kind not in "iu":
-        lines = [f'"{s}",{n}' for s, n in zip(cohort.subject.tolist(), numbers, strict=True)]
-        (folder / "subjects.csv").write_text("\n".join(["patient_id,subject_id", *lines]) + "\n", encoding="utf-8")
-    time = cohort.streams["image"].time
-    written = {"meds/data/events": frame.height}
+        lines = [f'"{s}",{meds_number(s)}' for s in cohort.subject.tolist()]
+        appended(folder / "subjects.csv", "patient_id,subject_id", lines)
+    written = {"meds/data": count}
     for name, y in cohort.labels.items():
-        told = [
-            (numbers[n], first_visit(str(cohort.subject[n]), begins) + timedelta(
-                days=float(time[n, cohort.length[n] - 1]) if time is not None else 0.0), bool(y[n]))
-            for n in range(len(cohort)) if y.ndim == 1 and not np.isnan(y[n])
-        ]  # fmt: skip
-        schema = {"subject_id": pl.Int64, "prediction_time": pl.Datetime("us"), "boolean_value": pl.Boolean}
-        pl.DataFrame(told, schema=schema, orient="row").write_parquet(folder / "labels" / f"{name}.parquet")
-        written[f"meds/labels/{name}"] = len(told)
+        if y.ndim == 1:
+            written[f"meds/labels/{name}"] = label_file(folder / "labels" / f"{name}.parquet", cohort, y)
     return written
+
+
+def label_file(path: Path, cohort: Cohort, y: Float[np.ndarray, "records"]) -> int:
+    """One task's labels in MEDS' form, after those that are there; gives how many are new."""
+    time, begins = cohort.streams["image"].time, cohort.provenance.get("begins")
+    told = [
+        (meds_number(s), first_visit(str(s), begins) + timedelta(days=float(time[n, cohort.length[n] - 1])), bool(y[n]))
+        for n, s in enumerate(cohort.subject.tolist()) if not np.isnan(y[n])
+    ]  # fmt: skip
+    schema = {"subject_id": pl.Int64, "prediction_time": pl.Datetime("us"), "boolean_value": pl.Boolean}
+    frame = pl.DataFrame(told, schema=schema, orient="row")
+    (pl.concat([pl.read_parquet(path), frame]) if path.is_file() else frame).write_parquet(path)
+    return len(told)

@@ -50,7 +50,8 @@ def of_dicom(folder: Path, rules: Rules, account: Account, say: Callable[[str], 
     for s in series:
         tell(s, account)
     return [
-        Scan(s.subject, s.when, s.uid, s.site if s.site != "unknown" else rules.site, partial(around_nodule, s.volume, s.uid, marked, rules, account),
+        Scan(s.subject, s.when, s.uid, s.site if s.site != "unknown" else rules.site,
+             partial(around_nodule, s.volume, s.uid, marked, rules, account),
              (round(float(np.linalg.norm(s.affine[:, 2])), 3), -len(s.paths), s.kernel, s.uid))
         for s in series
     ]  # fmt: skip
