@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 from simlab.environments.knob import Interval, Knob
-from simlab.environments.rendered_knobs import base, build
+from simlab.environments.rendered_knobs import GAPS, base, build
 from simlab.environments.visit_knobs import LongitudinalSpec
 
 _DENSITY = Interval(0, 10)
@@ -27,7 +27,7 @@ EHR_OWN: tuple[Knob, ...] = (
          "code density of the target (default: as in the source)"),
 )
 EHR_KNOBS: tuple[Knob, ...] = (
-    *base(times="poisson", n_visits=8, d_ni=8, d_nc=2, r_v=4.0, window=2.0, n_unlab=5000), *EHR_OWN,
+    *base((*GAPS, "tau_e"), times="poisson", n_visits=8, d_ni=8, d_nc=2, r_v=4.0, window=2.0, n_unlab=5000), *EHR_OWN,
 )
 
 

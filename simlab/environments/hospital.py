@@ -125,8 +125,7 @@ def scans(
         shown = np.where(kept[..., None], z_image, 0).astype(np.float32)
         return Stream(shown, np.repeat(kept[..., None], z_image.shape[2], axis=2), driven(z_image.shape[2]),
                       ("1",) * z_image.shape[2], by_day.time)
-    volumes = nodules.volumes(z_image, by_day, spec, domain, rng)
-    volumes[~kept] = 0
+    volumes = nodules.volumes(z_image, kept, spec, domain, rng)
     return Stream(volumes, kept[..., None], ("attenuation",), ("HU",), by_day.time)
 
 

@@ -9,14 +9,15 @@ from typing import ClassVar
 from simlab.environments.ehr_knobs import EHR_OWN, EhrSpec
 from simlab.environments.knob import Interval, Knob
 from simlab.environments.nodule_knobs import AS_SOURCE, NODULE_OWN, NoduleSpec, check_driven
-from simlab.environments.rendered_knobs import base, build
+from simlab.environments.rendered_knobs import GAPS, base, build
 
 HOSPITAL_OWN: tuple[Knob, ...] = (
     Knob("archived_share", "p_scan", 0.8, Interval(0, 1), (0.2, 1), "linear", "source",
          "share of the earlier scans whose images were kept, each by its own coin; the last one always is"),
 )
 HOSPITAL_KNOBS: tuple[Knob, ...] = (
-    *base(times="poisson", n_visits=4, d_ni=2, d_nc=2, r_v=2.0, window=4.0, n_unlab=500, map="identity"),
+    *base((*GAPS, "tau_e", "gamma_obs"), times="poisson", n_visits=4, d_ni=2, d_nc=2, r_v=2.0, window=4.0, n_unlab=500,
+          map="identity"),
     *NODULE_OWN, *EHR_OWN, *HOSPITAL_OWN,
 )
 

@@ -49,7 +49,8 @@ NODULE_OWN: tuple[Knob, ...] = (
     *_SITE, *_TARGET,
 )
 NODULE_KNOBS: tuple[Knob, ...] = (
-    *base(times="poisson", n_visits=3, d_ni=2, d_nc=8, r_v=1.0, window=3.0, n_unlab=2000, map="identity"), *NODULE_OWN,
+    *base((), times="poisson", n_visits=3, d_ni=2, d_nc=8, r_v=1.0, window=3.0, n_unlab=2000, map="identity"),
+    *NODULE_OWN,
 )
 AS_SOURCE = {k.symbol: k.symbol.removesuffix("_e") for k in _TARGET}
 
@@ -107,6 +108,9 @@ def check_driven(made: Nodular) -> Nodular:
     if made.p_image > MOST:
         raise OutOfDomain(f"d_c + d_u + d_g + d_ni = {made.p_image} coordinates, but a nodule has {MOST} that can be "
                           "driven; lower one of them.")
+    if made.layout == "volume" and made.gaps == "zero_filled":
+        raise OutOfDomain("gaps = zero_filled shows zeros, and a volume of 0 HU is one of water: take gaps = masked, "
+                          "or layout = coordinates.")
     if made.layout == "volume" and made.map != "identity":
         raise OutOfDomain(f"observation_map = {made.map} mixes coordinates, and a volume renders them as they are: "
                           "take map = identity, or layout = coordinates.")

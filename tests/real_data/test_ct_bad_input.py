@@ -131,7 +131,7 @@ def test_slices_are_sorted_by_place_whatever_their_numbers_say(tmp_path):
 def test_series_of_one_folder_are_told_apart_and_one_kernel_can_be_named(tmp_path, capsys):
     slices(tmp_path / "in", ramp(), uid="1.2.111")
     slices(tmp_path / "in", ramp() + 50, uid="1.2.222", ConvolutionKernel="L")
-    dropped, facts = reasons(tmp_path / "in", tmp_path / "a.cohort")
+    _, facts = reasons(tmp_path / "in", tmp_path / "a.cohort")
     assert facts["folders with several series (told apart by SeriesInstanceUID)"] == 1
     assert facts["further scans of a subject on one day (thinnest slices are taken)"] == 1
     both = [prepared(tmp_path / "in", tmp_path / f"{k}.cohort", "--side", 4, "--field", 8, "--kernel", k)
@@ -162,8 +162,8 @@ LAB = [(7, -10.0, "LAB//A", 5.0, "mg/dL"), (7, -5.0, "LAB//A", 6.0, "mg/dL"), (7
 
 def test_events_after_the_label_and_after_the_last_scan_never_enter(tmp_path):
     slices(tmp_path / "in", ramp())
-    rows = [*LAB, (7, 0.5, "LAB//A", 99.0, "mg/dL"), (7, 3.0, "LAB//A", 98.0, "mg/dL"), (7, None, "GENDER//F", None, "")]
-    meds(tmp_path / "ehr", [*rows, LAB[0]])
+    late = [(7, 0.5, "LAB//A", 99.0, "mg/dL"), (7, 3.0, "LAB//A", 98.0, "mg/dL")]
+    meds(tmp_path / "ehr", [*LAB, *late, (7, None, "GENDER//F", None, ""), LAB[0]])
     labels = tmp_path / "labels.csv"
     labels.write_text("pid,label,date\n7,1,2001-02-04\n")
     dropped, _ = reasons(tmp_path / "in", tmp_path / "a.cohort", "--ehr", tmp_path / "ehr", "--labels", labels,
@@ -173,16 +173,15 @@ def test_events_after_the_label_and_after_the_last_scan_never_enter(tmp_path):
     audit = json.loads((tmp_path / "a.cohort.audit.json").read_text())
     assert {c["name"]: c["leaks"] for c in audit["leakage"]}["visits or events after the label's time"] == 0
     labels.write_text("pid,label,date\n7,1,2001-02-03\n")  # 00:00 of the scan's own day: the scan comes too late
-    assert command(main, [str(w) for w in ("prepare", tmp_path / "in", "--labels", labels, "--out", tmp_path / "b.cohort",
-                                           "--quiet")]) == 2
+    words = ("prepare", tmp_path / "in", "--labels", labels, "--out", tmp_path / "b.cohort", "--quiet")
+    assert command(main, [str(w) for w in words]) == 2
 
 
 def test_look_back_unknown_units_and_codes_that_say_the_label(tmp_path):
     slices(tmp_path / "in", ramp())
-    slices(tmp_path / "in", ramp(), uid="1.2.4", patient="11")  # 7 falls on the training side, 11 elsewhere or there
-    rows = [*LAB, (7, -2.0, "LAB//A", 600.0, "mmol/L"), (7, -1.0, "ICD10//C34.1", None, ""), (7, -1.0, "ICD10//J44", None,
-                                                                                           "")]
-    meds(tmp_path / "ehr", rows)
+    slices(tmp_path / "in", ramp(), uid="1.2.4", patient="11")
+    stray = (7, -2.0, "LAB//A", 600.0, "mmol/L")
+    meds(tmp_path / "ehr", [*LAB, stray, (7, -1.0, "ICD10//C34.1", None, ""), (7, -1.0, "ICD10//J44", None, "")])
     words = ("--ehr", tmp_path / "ehr", "--least", 1, "--exclude", "C34")
     dropped, facts = reasons(tmp_path / "in", tmp_path / "a.cohort", *words)
     assert dropped["unknown unit 'mmol/L' ('mg/dL' in training)"] == 1
@@ -201,10 +200,9 @@ def test_labels_of_the_records_own_codes(tmp_path):
     """C34 within a year of the last scan before it: yes; followed for less than a year without it: not known."""
     for n, patient in enumerate(("1", "2", "3", "4")):
         slices(tmp_path / "in", ramp(), uid=f"1.2.{n + 5}", patient=patient)
-    rows = [(1, 200.0, "C34", None, ""), (2, 400.0, "Z", None, ""), (3, 200.0, "Z", None, ""), (4, 500.0, "C34", None, ""),
-            (1, -3.0, "Z", None, "")]
-    meds(tmp_path / "ehr", rows)
-    made = prepared(tmp_path / "in", tmp_path / "a.cohort", "--side", 4, "--ehr", tmp_path / "ehr", "--outcome", "^C34$")
+    days = [(1, 200.0, "C34"), (2, 400.0, "Z"), (3, 200.0, "Z"), (4, 500.0, "C34"), (1, -3.0, "Z")]
+    record = meds(tmp_path / "ehr", [(*row, None, "") for row in days])
+    made = prepared(tmp_path / "in", tmp_path / "a.cohort", "--side", 4, "--ehr", record, "--outcome", "^C34$")
     y = dict(zip(made.subject.tolist(), made.labels["cancer"].tolist(), strict=True))
     assert (y[1], y[2], y[4]) == (1, 0, 0) and math.isnan(y[3])
     assert made.tasks["cancer"].horizon == 365.25 and made.events.code.tolist() == ["Z"]

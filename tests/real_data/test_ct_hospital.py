@@ -108,7 +108,7 @@ def test_the_files_give_the_cohort_back(small, once):
     made, back = small[0], once[1]
     for cohort in made:
         same(back, cohort)
-    assert 0 < (~back.streams["image"].observed[:, :, 0]).sum()  # some scans were not kept, and stay unobserved
+    assert (~back.streams["image"].observed[:, :, 0]).any()  # some scans were not kept, and stay unobserved
 
 
 def test_signatures_of_the_files_are_those_of_the_cohort(small, tmp_path):

@@ -1,4 +1,4 @@
-"""Real files where they are at hand: the two-kernel patient, the two-date slices, LUNA16's coordinates, LIDC's patches."""
+"""Real files where they are at hand: the two-kernel patient, slices of two dates, LUNA16's coordinates, LIDC."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_two_kernels_are_two_series_of_the_same_slices(kernels):
     for one in kernels.values():
         assert one.subject == "Lung_Dx-A0001" and one.when == datetime(2007, 4, 4, 18, 58, 24)
         assert np.linalg.norm(one.affine, axis=0)[:3] == pytest.approx([0.841796875, 0.841796875, 5])
-        assert one.affine[:, 3] == pytest.approx([-228.036842, -93.0631599, -439])  # the lowest slice, not the first file
+        assert one.affine[:, 3] == pytest.approx([-228.036842, -93.0631599, -439])  # lowest slice, last file
     assert kernels["B"].affine == pytest.approx(kernels["L"].affine)
 
 
@@ -63,8 +63,8 @@ def test_each_crop_lies_on_the_tumour(patient, kernels):
 
 def test_the_command_takes_one_kernel_and_its_boxes(patient, tmp_path):
     out = tmp_path / "a.cohort"
-    words = ["prepare", patient / "Lung_Dx-A0001", "--boxes", patient / "annotation-A0001", "--kernel", "B", "--out", out]
-    assert main([str(w) for w in (*words, "--quiet", "--json")]) == 0
+    words = ["prepare", patient / "Lung_Dx-A0001", "--boxes", patient / "annotation-A0001", "--kernel", "B"]
+    assert main([str(w) for w in (*words, "--out", out, "--quiet", "--json")]) == 0
     cohort = load(out)
     assert cohort.record.tolist() == ["Lung_Dx-A0001"] and cohort.streams["image"].values.shape == (1, 1, 32, 32, 32)
     middle = cohort.streams["image"].values[0, 0, 12:20, 12:20, 12:20]
