@@ -48,9 +48,9 @@ BROAD = {
     "simlab/sweep/journal.py": "a damaged journal is set aside and written afresh",
 }
 COMMANDS = ("simlab.sweep", "simlab.limits", "simlab.environments", "simlab.train", "simlab.explore",
-            "figures", "real_data.hourly", "real_data.mimic_iv", "real_data.ct_ehr", "real_data.meds")
+            "figures", "real_data.hourly", "real_data.mimic_iv", "real_data.ct_ehr", "real_data.lidc", "real_data.meds")
 HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn", "polars", "pyarrow", "optuna",
-         "lightgbm")
+         "lightgbm", "pydicom", "nibabel")
 
 
 def module_name(path: Path) -> str:

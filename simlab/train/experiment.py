@@ -90,9 +90,11 @@ def run_split(
     test = test[np.isfinite(y[test])]
     inputs = cohort.take(train).inputs(plan.task)
     reads = {arm.reads for arm in arms}
-    presentation: present.Presentation | tokens.Presented = present.fit(inputs)
-    if "tokens" in reads:
-        presentation = tokens.Presented(presentation, tokens.fit(inputs, patch=settings.patch))
+    # A volume has tokens and no features: they are asked for only where an arm reads them.
+    cut = tokens.fit(inputs, patch=settings.patch) if "tokens" in reads else None
+    presentation = present.fit(inputs) if "features" in reads or cut is None else cut
+    if cut is not None and isinstance(presentation, present.Presentation):
+        presentation = tokens.Presented(presentation, cut)
     more = hours.fit(inputs, reads)
     views = presentation(inputs) | more(inputs) | {"subject": np.unique(cohort.subject[train], return_inverse=True)[1]}
     labelled = _labelled(y[train], plan, index)
@@ -107,7 +109,7 @@ def run_split(
         report(arm.name)
         try:
             if arm.recipe not in encoders:
-                layout = presentation.layout if isinstance(presentation, tokens.Presented) else None
+                layout = None if isinstance(presentation, present.Presentation) else presentation.layout
                 watched = {**views, "probe/label": y[train][:, None]}
                 encoders[arm.recipe] = _encoders(arm, watched, layout, settings.of(arm), seeds, checkpoints)
             fold_seed = rng.integer(plan.seed, index, "adaptation")
@@ -125,7 +127,7 @@ def run_split(
     seen = health.Health("", {}, ())
     if first is not None and arms[0].pretrained:
         read = (*pretrain.ROLES, *(("tokens", "times") if arms[0].reads == "tokens" else ()))
-        own, held = ({name: v[name] for name in read} for v in (views, shown))
+        own, held = ({name: v[name] for name in read if name in v} for v in (views, shown))
         seen = health.examine(first, own, cohort.subject[train], site=cohort.site[train])
         if artefacts is not None:
             arrays = health.artefacts(first, held, cohort.record[test], site=cohort.site[test])
