@@ -7,12 +7,12 @@ share splits, presentation and folds. The trainers are those of the synthetic wo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.metrics import average_precision_score
 
 from simlab import rng
@@ -43,13 +43,15 @@ class Plan:
     test_share: float = 0.25
     labels: int = 0
     seed: int = 0
+    test_among: str = "unseen"  # or "all": also subjects that something in the cohort was fitted on
 
 
 @dataclass(frozen=True)
 class Split:
     """One split's outcome: metrics and diagnostics by arm, the reason of an arm that failed, and the sizes it had.
 
-    `n_side`: labelled records on the training side, as `n_test` on the other; `n_train`: those whose label was used.
+    `n_side`: labelled records on the training side that another split may test on, as `n_test` on the other; `n_train`:
+    those whose label was used.
     """
 
     index: int
@@ -86,7 +88,8 @@ def run_split(
     Raises InvalidCohort without two streams, OutOfDomain with too few labels, DamagedFile for a checkpoint.
     """
     y = cohort.labels[plan.task].astype(np.float64)
-    train, test = list(splits.repeated(cohort.subject, y, index + 1, plan.test_share, plan.seed))[index]
+    never = looked_at(cohort) if plan.test_among == "unseen" else None
+    train, test = list(splits.repeated(cohort.subject, y, index + 1, plan.test_share, plan.seed, never))[index]
     test = test[np.isfinite(y[test])]
     inputs = cohort.take(train).inputs(plan.task)
     reads = {arm.reads for arm in arms}
@@ -137,13 +140,24 @@ def run_split(
         metrics,
         diagnostics,
         failed,
-        int(np.isfinite(y[train]).sum()),
+        int((np.isfinite(y[train]) & (True if never is None else ~never[train])).sum()),
         len(data.y),
         len(test),
         first.curve if first else (),
         seen.verdict,
         {k: v for k, v in seen.numbers.items() if math.isfinite(v)},
     )
+
+
+def looked_at(cohort: Cohort) -> Bool[np.ndarray, "records"] | None:
+    """Records of the subjects that something in the cohort was fitted on (its channels, say), or None.
+
+    An adapter that chooses anything by looking at records says so in provenance: fitted = {what, subjects}.
+    """
+    fitted = cohort.provenance.get("fitted")
+    if not isinstance(fitted, Mapping):
+        return None
+    return np.isin(cohort.subject.astype(str), [str(s) for s in fitted["subjects"]])
 
 
 def measures(
