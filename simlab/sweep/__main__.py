@@ -16,6 +16,7 @@ from simlab.sweep.folder import Folder
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 from simlab.sweep.screen import duration
+from simlab.sweep.standing import Origin
 
 if TYPE_CHECKING:
     from simlab.sweep.finish import Summary
@@ -112,7 +113,8 @@ def _options(out: Path, args: argparse.Namespace, function: str | None) -> Any:
     cache = args.cache or (Path("runs") / ".cache" if out.parent == Path("runs") else out / "cache")
     return driver.Options(out, args.workers, args.threads, args.device, args.quiet, args.retry_failed,
                           function or driver.RUN_JOB, "" if args.no_cache else str(cache.resolve()), args.cache_mb,
-                          args.shard, args.collect, args.artefacts, args.engine, args.scheduler)
+                          args.shard, args.collect, args.artefacts, args.engine, args.scheduler,
+                          origin=Origin(study.locate(args.study), tuple(args.overrides), tuple(args.plugins)))
 
 
 def main(argv: list[str] | None = None, function: str | None = None) -> int:
@@ -140,6 +142,7 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
 
 def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | None) -> int:
     from simlab.sweep import driver, tune
+    from simlab.sweep import search as searching
 
     options = _options(out, args, function)
     if not args.quiet:
@@ -147,12 +150,16 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
     if function is None and args.shard is None and not args.collect:
         plan.check_budget(chosen)
         foretold = _foretell(chosen, out, args)[0]
-        options = replace(options, estimate=round(foretold.seconds, 1))
+        search = chosen.design.kind == "boundary"  # how many batches it will take, nobody knows
+        options = options if search else replace(options, estimate=round(foretold.seconds, 1))
         if foretold.seconds and not args.quiet:
-            print(f"about {duration(foretold.seconds)} ({foretold.basis})", file=sys.stderr)
+            most = f", all at most {duration(forecast.at_most(chosen, foretold.seconds)['seconds_at_most'])}"
+            print(f"about {duration(foretold.seconds)}{' for these cells' + most if search else ''} ({foretold.basis})",
+                  file=sys.stderr)
     with stop.polite_end():
         try:
-            summary = (tune if chosen.design.kind == "tune" else driver).run(chosen, options)
+            runner = {"tune": tune.run, "boundary": searching.run}.get(chosen.design.kind, driver.run)
+            summary = runner(chosen, options)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_kept(chosen, out)) from None
     if args.json:
@@ -173,12 +180,15 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
 
 def _kept(chosen: Study, out: Path) -> str:
     """What an interrupt left, and how to go on."""
+    chosen = _grown(Folder(out), chosen)
     jobs, there = plan.jobs(chosen), Folder(out).finished()
     return (f"{sum(job.index in there for job in jobs)} of {len(jobs)} jobs are finished and kept in {out}; run the "
             "same command again to go on")
 
 
 def _headline(chosen: Study, out: Path) -> str:
+    if chosen.design.kind == "boundary":
+        return f"{chosen.name}: a search, {forecast.search_words(chosen)}, {len(chosen.arms)} arms, into {out}"
     return (f"{chosen.name}: {plan.n_cells(chosen)} cells x {chosen.n_seeds} seeds, {len(chosen.arms)} arms, "
             f"{plan.trainings(chosen)} pretrainings in all, into {out}")
 
@@ -252,6 +262,8 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
              "trainings": plan.trainings(chosen), "trainings_to_do": plan.trainings(chosen, todo), "workers": workers,
              "seconds": round(seconds), "estimate_from": basis,
              "disk_mb": None if foretold.disk_mb is None else round(foretold.disk_mb, 1)}
+    if chosen.design.kind == "boundary":
+        facts |= forecast.at_most(chosen, seconds)
     if args.json:
         print(json.dumps(facts, indent=1))
         return 0
@@ -262,6 +274,8 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
     print(f"  time       about {duration(seconds)} on {workers} worker{'s' if workers > 1 else ''} ({basis})")
     if foretold.disk_mb is not None:
         print(f"  disk       about {max(1, round(foretold.disk_mb))} MB, the stage cache included")
+    if chosen.design.kind == "boundary":
+        print(f"  search     {forecast.search_words(chosen)}; about {duration(facts['seconds_at_most'])} at most")
     print(f"  folder     {out} (nothing was written)")
     return 0
 
@@ -270,6 +284,8 @@ def _shape(chosen: Study) -> str:
     """A design in words."""
     if chosen.design.kind == "sobol":
         return "Sobol points of " + ", ".join(axis.name for axis in chosen.axes)
+    if chosen.design.kind == "boundary":
+        return f"so far, of {' x '.join(f'{len(axis.values)} {axis.name}' for axis in chosen.axes)}"
     grid = " x ".join(f"{len(axis.values)} {axis.name}" for axis in chosen.axes)
     return f"{grid}; {chosen.tune.trials} tuning trials an arm" if chosen.design.kind == "tune" else grid
 

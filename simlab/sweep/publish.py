@@ -21,12 +21,12 @@ from simlab.errors import SimlabError
 from simlab.files import write_aside
 from simlab.report import open_results, page
 from simlab.report.published import BOUNDARY, MANIFEST, PAGE, SENSITIVITY, STUDY, SURFACE, TABLE, VERDICTS
-from simlab.sweep import again, fields, finish, plan, results
+from simlab.sweep import again, boundary, fields, finish, plan, results
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study, difference
 
 MOST_BYTES = 2_000_000
-COPIED = (VERDICTS, BOUNDARY, SURFACE, SENSITIVITY, "chosen.toml")  # those that the run wrote
+COPIED = (VERDICTS, BOUNDARY, SURFACE, SENSITIVITY, "chosen.toml", boundary.RECORD)  # those that the run wrote
 FILES = (TABLE, MANIFEST, STUDY, PAGE, *COPIED)
 
 Contents = dict[str, bytes]
@@ -97,6 +97,7 @@ def finished(study: Study, folder: Folder) -> pa.Table:
     folder.check_frozen(study)
     table = results.read(study, folder.table)
     missing = len(plan.jobs(study)) - len(folder.finished())
+    boundary.check_ended(study, folder.search)
     if missing > 0:
         raise SimlabError(f"{folder.path} is not finished: {missing} jobs are missing; run the study first.")
     units = table.select(["cell", "seed", "method"]).group_by(["cell", "seed", "method"]).aggregate([]).num_rows

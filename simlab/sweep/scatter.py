@@ -30,7 +30,7 @@ def draw(atlas: Atlas) -> Figure:
     across = min(3, len(atlas.panels)) if len(atlas.panels) != 4 else 2
     down = math.ceil(len(atlas.panels) / across)
     figure = Figure(figsize=(style.WIDTH, 1.2 + 2.3 * down), layout="constrained")
-    figure.suptitle(style.headline(atlas.study), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(style.headline(atlas.study, atlas.standing), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     means = [abs(v.mean) for p in atlas.panels for v in p.rows[0].verdicts if math.isfinite(v.mean)]
     bound = max([*means, atlas.study.compare.rope, 1e-6])
