@@ -146,8 +146,11 @@ def _name(artist: Any, otherwise: str) -> str:
 
 
 def state(script: Script, root: Path, out: Path | None = None) -> str:
-    """"current", or why not: "not drawn", or "stale: the data changed", "... the script changed", "... no record"."""
-    now = script.record(root)
+    """"current", or why not: "no data", "not drawn", "stale: the data changed", "... the script changed", ..."""
+    try:
+        now = script.record(root)
+    except SimlabError as error:
+        return f"no data: {error}"
     for kind in script.kinds:
         path = (out or root / script.folder) / f"{script.name}.{kind}"
         if not path.is_file():

@@ -31,6 +31,7 @@ FORBIDDEN = {
     "simlab.training": _ABOVE_MODELS[1:],
     "simlab.methods": _ABOVE_MODELS[2:],
     "simlab.sweep": ("simlab.train", "simlab.explore"),
+    "simlab.report": (*_ABOVE_MODELS, "simlab.environments", "simlab.limits", "simlab.models", "simlab.objectives"),
 }
 # What alone may be imported from simlab.
 ALLOWED = {

@@ -43,12 +43,12 @@ function detail(number, i, at) {
   box.append(make("p", {}, `${map.first} ${WORDS[r.verdict]} against ${map.second}${because}: difference in `
     + `${data.measure} ${interval(r)}, ${r.seeds} seeds, margin ${data.rope}.`));
   const more = [];
-  if (r.predicted !== null && r.predicted !== undefined) more.push(`theory says ${signed(r.predicted)}`);
+  if (r.predicted !== null && r.predicted !== undefined) more.push(`Theory says ${signed(r.predicted)}`);
   if (typeof r.p === "number") more.push(`p = ${short(r.p)}`);
   if (typeof r.adjusted === "number") more.push(`adjusted for all cells and contrasts ${short(r.adjusted)}`);
   if (typeof r.improvement === "number") more.push(`ahead in ${Math.round(100 * r.improvement)} % of seeds`);
   if (r.verdict === "undecided" && typeof r.needed === "number") more.push(`would need about ${r.needed} seeds`);
-  if (more.length) box.append(make("p", {}, more.join("; ") + "."));
+  if (more.length) box.append(make("p", {}, more.join("; ").replace(/^./, (c) => c.toUpperCase()) + "."));
   const arms = [map.first, map.second].filter((arm) => data.scores[arm] && data.scores[arm][i]);
   for (const arm of arms) {
     const [mean, low, high, limit] = data.scores[arm][i];
@@ -118,11 +118,12 @@ function chart(map, row, points, here) {
   add("path", { class: "zero", d: `M${left} ${Y(0)}H${W - right}` });
   for (const y of [low, 0, high]) if (y === 0 || Math.abs(Y(y) - Y(0)) > 14) add("text", { class: "tick", x: left - 6, y: Y(y) + 4, "text-anchor": "end" }, y === 0 ? "0" : signed(y, 2));
   const step = Math.ceil(points.length / 10), named = map.scattered ? ticks(points) : points.filter((_, n) => n % step === 0).map((p) => p.x);
-  for (const x of named) add("text", { class: "tick", x: X(x), y: H - bottom + 16 }, short(x));
+  let before = -Infinity;
+  for (const x of named) if (X(x) - before > 36) before = X(x), add("text", { class: "tick", x: X(x), y: H - bottom + 16 }, short(x));
   add("text", { class: "name", x: (left + W - right) / 2, y: H - 8 }, map.columnLabel);
   const path = (key) => points.filter((p) => typeof p.r[key] === "number").map((p, n) => `${n ? "L" : "M"}${X(p.x)} ${Y(p.r[key])}`).join("");
-  if (!map.scattered && path("predicted")) add("path", { class: "predicted", d: path("predicted") });
-  if (!map.scattered) add("path", { class: "curve", d: path("difference") });
+  if (!map.scattered && !map.words && path("predicted")) add("path", { class: "predicted", d: path("predicted") });
+  if (!map.scattered && !map.words) add("path", { class: "curve", d: path("difference") });
   for (const p of points) {
     if (p.r.low !== null) add("path", { class: "whisker", d: `M${X(p.x)} ${Y(p.r.low)}V${Y(p.r.high)}` });
     add("circle", { class: `point ${p.r.verdict}`, cx: X(p.x), cy: Y(p.r.difference), r: 4 });

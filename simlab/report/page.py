@@ -169,13 +169,7 @@ def _maps(shown: list[Map], published: Published, ident: dict[int, int], left_ou
     figures = [_figure(one, number, bound, ident) for number, one in enumerate(shown)]
     rest = f"<p>{left_out} further maps are in verdicts.csv.</p>" if left_out else ""
     return ('<section aria-labelledby="maps"><h2 id="maps">Maps</h2>'
-            '<p class="legend">Violet: the first arm is ahead; orange: behind; each cell says its verdict. '
-            '<svg class="key" viewBox="0 0 26 12" aria-hidden="true"><rect width="26" height="12" fill="url(#hatch)"/>'
-            '</svg> undecided. '
-            '<svg class="key" viewBox="0 0 26 12" aria-hidden="true"><path class="measured" d="M0 6H26"/><circle '
-            'class="dot" cx="13" cy="6" r="3.4"/></svg> change of sign, measured (95 %). '
-            '<svg class="key" viewBox="0 0 26 12" aria-hidden="true"><path class="predicted" d="M0 6H26"/><path '
-            'class="diamond" d="M13 1l5 5l-5 5l-5 -5z"/></svg> predicted by theory for this contrast. '
+            f'<p class="legend">Violet: the first arm is ahead; orange: behind. {_legend(shown)}'
             '<span class="live">Click a cell, or reach a map with Tab and move with the arrow keys, Home and End; '
             "Enter shows the cell and its row's curve.</span></p>"
             '<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs><pattern id="hatch" '
@@ -184,6 +178,29 @@ def _maps(shown: list[Map], published: Published, ident: dict[int, int], left_ou
             f'<div class="maps">{"".join(figures)}</div>{rest}'
             "<noscript><p>Without scripts the maps and the list of cells below stay; slices need them.</p></noscript>"
             "</section>")
+
+
+def _legend(shown: list[Map]) -> str:
+    """What marks and lines mean, of those that the maps have."""
+
+    def key(drawing: str, words: str) -> str:
+        return (f'<span class="entry"><svg class="key" viewBox="0 0 26 14" aria-hidden="true">{drawing}</svg> {words}'
+                "</span> ")
+
+    if any(one.scattered for one in shown):
+        shapes = "".join(key(f'<path class="box" transform="translate(13 7) scale(.85)" d="{svg.SHAPES[verdict]}"/>',
+                             verdict) for verdict in VERDICTS)
+        line = key('<path class="measured" d="M0 7H26"/>', "the fitted surface changes sign") + key(
+            '<path class="edge" d="M0 7H26"/>', "its band's ends")
+        return shapes + (line if any(one.surface for one in shown) else "")
+    known = any(b is not None and b["predicted"] is not None for one in shown for b in one.boundary)
+    large = any(len(one.column_values) > svg.WORD_COLUMNS for one in shown)
+    signs = "+ helps, − hurts, = equivalent, ? undecided. " if large else ""
+    return (signs + key('<rect width="26" height="14" fill="url(#hatch)"/>', "undecided")
+            + key('<path class="measured" d="M0 7H26"/><circle class="dot" cx="13" cy="7" r="3.4"/>',
+                  "change of sign, measured (95 %)")
+            + (key('<path class="predicted" d="M0 7H26"/><path class="diamond" d="M13 2l5 5l-5 5l-5 -5z"/>',
+                   "predicted by theory for this contrast") if known else ""))
 
 
 def _figure(one: Map, number: int, bound: float, ident: dict[int, int]) -> str:
@@ -270,22 +287,23 @@ def _seconds(value: float | None) -> str:
 
 def _failures(published: Published, leak: str) -> str:
     told = f'<p class="alert">Leak guard: {escape(leak)}</p>' if leak else ""
-    rows: list[Record] = []
-    if (published.path / TABLE).is_file():
-        import pyarrow.compute as pc
+    return (f'<section aria-labelledby="failures"><h2 id="failures">Failures</h2>{told}{_failed(published)}</section>')
 
-        table = published.table
-        rows = table.filter(pc.not_equal(table["status"], "ok")).to_pylist()
+
+def _failed(published: Published) -> str:
+    if not (published.path / TABLE).is_file():
+        return "<p>The folder holds no table that would tell.</p>"
+    import pyarrow.compute as pc
+
+    rows: list[Record] = published.table.filter(pc.not_equal(published.table["status"], "ok")).to_pylist()
     if not rows:
-        return (f'<section aria-labelledby="failures"><h2 id="failures">Failures</h2>{told}<p>None: every arm has its '
-                "number in every cell and seed.</p></section>")
+        return "<p>None: every arm has its number in every cell and seed.</p>"
     counts = Counter((r["method"], r["status"]) for r in rows)
     said = ", ".join(f"{n} × {escape(method)} {escape(status)}" for (method, status), n in counts.most_common())
     listed = [[str(r["cell"]), str(r["seed"]), escape(r["method"]), escape(r["status"]), escape(r["error"])]
               for r in rows[:MOST_FAILURES]]
     more = f"<p>The first {MOST_FAILURES} of {len(rows)}.</p>" if len(rows) > MOST_FAILURES else ""
-    return (f'<section aria-labelledby="failures"><h2 id="failures">Failures</h2>{told}<p>{len(rows)} rows: {said}.</p>'
-            + _table(("Cell", "seed", "arm", "status", "why"), listed) + more + "</section>")
+    return f"<p>{len(rows)} rows: {said}.</p>" + _table(("Cell", "seed", "arm", "status", "why"), listed) + more
 
 
 def _lacks(published: Published) -> str:

@@ -19,7 +19,7 @@ AHEAD, LEVEL, BEHIND = (84, 39, 136), (247, 247, 247), (179, 88, 6)  # as PuOr: 
 WORDS = {"helps": "helps", "hurts": "hurts", "equivalent": "equal", "undecided": "?"}
 SIGNS = {"helps": "+", "hurts": "−", "equivalent": "=", "undecided": "?"}
 WORD_COLUMNS, NAMES = 9, 12  # columns that leave room for words; names along an axis
-SIDE, TOP, LEFT, BOTTOM = 14, 8, 64, 44
+SIDE, TOP, BOTTOM = 14, 8, 44
 
 
 def draw(one: Map, number: int, bound: float, ident: dict[int, int]) -> str:
@@ -31,21 +31,27 @@ def _grid(one: Map, number: int, bound: float, ident: dict[int, int]) -> str:
     n, m = len(one.column_values), len(one.row_values)
     words = n <= WORD_COLUMNS
     w, h = (72, 42) if words else (max(18, 620 / n), max(16, min(30, 420 / m)))
-    width, height = LEFT + n * w + SIDE, TOP + m * h + BOTTOM
+    left = _left([show(v) for v in one.row_values])
+    width, height = left + n * w + SIDE, TOP + m * h + BOTTOM
     parts = [_open(one, number, width, height, "grid")]
     for r in reversed(range(m)):
         y = TOP + (m - 1 - r) * h
         parts.append('<g class="row">')
         for c, record in enumerate(one.cells[r]):
             if record is not None:
-                parts.append(_cell(record, ident[record["cell"]], LEFT + c * w, y, w, h, bound, words))
+                parts.append(_cell(record, ident[record["cell"]], left + c * w, y, w, h, bound, words))
         parts.append("</g>")
-    parts += [_label(LEFT - 6, TOP + (m - 1 - r) * h + h / 2 + 4, show(v), "end")
+    parts += [_label(left - 6, TOP + (m - 1 - r) * h + h / 2 + 4, show(v), "end")
               for r, v in _some(one.row_values) if v is not None]
-    parts += [_label(LEFT + c * w + w / 2, TOP + m * h + 14, show(v)) for c, v in _some(one.column_values)]
-    parts.append(_axes(one, width, TOP + m * h))
-    parts.append(_boundaries(one, w, h))
+    parts += [_label(left + c * w + w / 2, TOP + m * h + 14, show(v)) for c, v in _some(one.column_values)]
+    parts.append(_axes(one, left, width, TOP + m * h))
+    parts.append(_boundaries(one, left, w, h))
     return "".join([*parts, "</svg>"])
+
+
+def _left(names: list[str]) -> float:
+    """Room for the names along the rows, and for the axis's own."""
+    return max(64.0, 34 + 7.2 * max(map(len, names)))
 
 
 def _open(one: Map, number: int, width: float, height: float, role: str) -> str:
@@ -103,8 +109,8 @@ def _some(values: tuple[Any, ...]) -> list[tuple[int, Any]]:
     return list(enumerate(values))[::step]
 
 
-def _axes(one: Map, width: float, bottom: float) -> str:
-    across = (f'<text class="name" x="{(LEFT + width - SIDE) / 2:.4g}" y="{bottom + 34:.4g}">'
+def _axes(one: Map, left: float, width: float, bottom: float) -> str:
+    across = (f'<text class="name" x="{(left + width - SIDE) / 2:.4g}" y="{bottom + 34:.4g}">'
               f"{escape(one.columns.label)}</text>")
     if one.rows is None:
         return across
@@ -123,13 +129,13 @@ def place(axis: Axis, values: tuple[Any, ...], at: float) -> float | None:
     return i + (scale(at) - ends[i]) / (ends[i + 1] - ends[i])
 
 
-def _boundaries(one: Map, w: float, h: float) -> str:
+def _boundaries(one: Map, left: float, w: float, h: float) -> str:
     """Predicted: dashed, diamonds. Measured: solid, dots, its interval as a bar. Nothing of it takes the pointer."""
     n, m = len(one.column_values), len(one.row_values)
 
     def x(value: float | None, beyond: float) -> float:
         found = beyond if value is None else place(one.columns, one.column_values, value)
-        return LEFT + w * (min(max(beyond if found is None else found, -0.5), n - 0.5) + 0.5)
+        return left + w * (min(max(beyond if found is None else found, -0.5), n - 0.5) + 0.5)
 
     parts, lines = [], {"measured": [], "predicted": []}
     for r, line in enumerate(one.boundary):
@@ -164,31 +170,31 @@ SHAPES = {"helps": "M0 -7L6.5 5H-6.5Z", "hurts": "M0 7L6.5 -5H-6.5Z", "equivalen
 
 def _scatter(one: Map, number: int, bound: float, ident: dict[int, int]) -> str:
     """Cells at points of their own: the mark's shape is the verdict. One axis: the difference against it."""
-    width, height, w, h = 620.0, 420.0, 620.0 - LEFT - SIDE - 16, 420.0 - TOP - BOTTOM - 16
-    records = one.records
-    y_axis = one.rows
+    records, y_axis, width, height = one.records, one.rows, 620.0, 420.0
+    left = _left([show(v) for v in y_axis.values] if y_axis and y_axis.words else [""])
+    w, h = width - left - SIDE - 16, height - TOP - BOTTOM - 16
     parts = [_open(one, number, width, height, "group"),
-             f'<rect class="frame" x="{LEFT}" y="{TOP}" width="{w + 16:g}" height="{h + 16:g}"/>']
+             f'<rect class="frame" x="{left:g}" y="{TOP}" width="{w + 16:g}" height="{h + 16:g}"/>']
     across = _Scale(one.columns, [r[f"p_{one.columns.name}"] for r in records])
     heights = ([r[f"p_{y_axis.name}"] for r in records] if y_axis else [r["difference"] or 0.0 for r in records])
     down = _Scale(y_axis, heights)
-    parts += [_label(LEFT + 8 + w * across.at(v), TOP + h + 30, show(v)) for v in across.ticks()]
-    parts += [_label(LEFT - 6, TOP + 12 + h * (1 - down.at(v)), show(v), "end") for v in down.ticks()]
+    parts += [_label(left + 8 + w * across.at(v), TOP + h + 30, show(v)) for v in across.ticks()]
+    parts += [_label(left - 6, TOP + 12 + h * (1 - down.at(v)), show(v), "end") for v in down.ticks()]
     if y_axis is None and down.low < 0 < down.high:
         y = TOP + 8 + h * (1 - down.at(0.0))
-        parts.append(f'<path class="zero" d="M{LEFT} {y:.4g}H{LEFT + w + 16:.4g}"/>')
-    parts.append(_zero(one, across, down, w, h))
+        parts.append(f'<path class="zero" d="M{left:g} {y:.4g}H{left + w + 16:.4g}"/>')
+    parts.append(_zero(one, across, down, left, w, h))
     for record, value in zip(records, heights, strict=True):
-        x = LEFT + 8 + w * across.at(record[f"p_{one.columns.name}"])
+        x = left + 8 + w * across.at(record[f"p_{one.columns.name}"])
         y = TOP + 8 + h * (1 - down.at(value))
         fill, _ = colour(record["difference"], bound)
         parts.append(f'<g class="cell" data-i="{ident[record["cell"]]}" transform="translate({x:.4g} {y:.4g})">'
                      f'<path class="box {record["verdict"]}" d="{SHAPES[record["verdict"]]}" fill="{fill}"/></g>')
-    parts.append(_axes(one, width, TOP + h + 16))
+    parts.append(_axes(one, left, width, TOP + h + 16))
     return "".join([*parts, "</svg>"])
 
 
-def _zero(one: Map, across: _Scale, down: _Scale, w: float, h: float) -> str:
+def _zero(one: Map, across: _Scale, down: _Scale, left: float, w: float, h: float) -> str:
     """Where the fitted surface (and its band's ends) change sign along each of its rows: solid; dashed for the ends."""
     if one.rows is None or not one.surface:
         return ""
@@ -202,7 +208,7 @@ def _zero(one: Map, across: _Scale, down: _Scale, w: float, h: float) -> str:
         for value, line in sorted(rows.items()):
             at = _crossing([(p[x], p[key]) for p in line if p[key] is not None])
             if at is not None:
-                points.append((LEFT + 8 + w * across.at(at), TOP + 8 + h * (1 - down.at(value))))
+                points.append((left + 8 + w * across.at(at), TOP + 8 + h * (1 - down.at(value))))
         if len(points) > 1:
             parts.append(f'<polyline class="{kind}" points="{" ".join(f"{a:.4g},{b:.4g}" for a, b in points)}"/>')
     return f'<g class="overlay" aria-hidden="true">{"".join(parts)}</g>' if parts else ""

@@ -55,7 +55,7 @@ def test_a_click_shows_the_cell_its_rows_curve_and_the_command_that_computes_it_
     said = detail.inner_text()
     assert f"Cell {record['cell']}: w_c = {record['p_w_c']:g}, n_labelled = {record['p_n_labelled']}" in said
     assert "cca-lda is undecided against lda (interval too wide)" in said
-    assert f"{abs(record['difference']):.3f}" in said and "best possible" in said and "theory says" in said
+    assert f"{abs(record['difference']):.3f}" in said and "best possible" in said and "Theory says" in said
     command = page.locator("#map-3 .detail code")
     assert command.inner_text() == f"python -m simlab.sweep quick --cell {record['cell']} --seed 0"
     page.get_by_label("seed").fill("7")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-HOW = "pip install playwright && python -m playwright install chromium (or apt-get install chromium)"
+HOW = "make browser brings one (pip install playwright; python -m playwright install chromium, or apt-get's)"
 
 
 def browser() -> Any:
