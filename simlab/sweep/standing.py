@@ -17,6 +17,7 @@ import subprocess
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -50,7 +51,7 @@ def witness(study: Study, origin: Origin | None, folder: Folder) -> dict[str, An
             return {**seen, "problem": f"{option} {given[0]} changed what the study's file says"}
     facts = [committed(path) for path in (origin.file, *map(Path, study.plugins))]
     problem = next((found["problem"] for found in facts if found["problem"]), "")
-    first = min(map(_moment, _starts(folder)), default=None)
+    first = min(_starts(folder), default=None)
     if not problem and first is None and any(folder.artefacts.glob("*.npz")):
         problem = "results of single cells were looked at (--cell) before the first run"
     root = facts[0].pop("root", None)
@@ -137,7 +138,7 @@ def used(seed: int, folder: Folder, roots: Sequence[Path], before: float) -> lis
         other = Folder(path)
         if path.resolve() == here or _seed(other) != seed:
             continue
-        starts = [_moment(start) for start in _starts(other)]
+        starts = list(_starts(other))
         begun = other.table.exists() or other.finished() or any(other.artefacts.glob("*.npz"))
         if min(starts) < before if starts else begun:
             found.append(f"{path.parent.name}/{path.name}")
@@ -157,11 +158,12 @@ def _seed(folder: Folder) -> int | None:
     return head.get("seed", 0) if isinstance(head, dict) else None
 
 
-def _starts(folder: Folder) -> Iterator[str]:
-    """When the folder's runs began."""
+def _starts(folder: Folder) -> Iterator[float]:
+    """When the folder's runs began; times that cannot be read are left out (other folders are anybody's)."""
     for manifest in (folder.read_manifest(), *folder.part_manifests()):
         for run in manifest.get("runs", []):
-            yield from [run["started"]] if "started" in run else []
+            with suppress(ValueError, TypeError, KeyError):
+                yield _moment(run["started"])
 
 
 def _exploratory(reason: str) -> Standing:
