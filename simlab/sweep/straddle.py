@@ -1,7 +1,7 @@
 """An Optuna sampler that looks for a boundary: the straddle rule on a surface fitted to the finished trials.
 
 A trial is a cell; its per-seed differences are the user attribute `differences`. The next cell is, of those not asked
-for yet, the one with the largest 1.96 sd - |mean - level| (Bryan, Nichol, Genovese, Schneider, Miller & Wasserman
+for yet, the one with the largest REACH sd - |mean - level| (Bryan, Nichol, Genovese, Schneider, Miller & Wasserman
 2005): where the surface may well lie on the other side of the level. Cells of a batch that are still running count as
 seen, with the mean that the surface has there (Desautels, Krause & Burdick 2014), so that a batch spreads out.
 """
@@ -22,7 +22,7 @@ from simlab.sweep.journal import distribution
 from simlab.sweep.schema import Axis, Value
 from simlab.sweep.surface import Surface, fitted
 
-REACH = 1.96  # standard deviations
+REACH = 3.0  # standard deviations: more than the 1.96 of the straddle rule, as in level-set estimation (Gotovos 2013)
 Cell = Mapping[str, Value]
 
 
