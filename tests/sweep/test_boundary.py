@@ -30,8 +30,19 @@ ALONE = [*SEEK, "compare.arms=['vicreg-frozen','lda']"]
 Search = Callable[..., Summary]
 
 
-def load(toml: Path, *more: str) -> Study:
-    return study.load(str(toml), [*ALONE, *more])
+AXES = "w_c = [0.2, 0.8]\nn_labelled = [100, 200, 400]\n"
+LABELS = "n_labelled = {low = 50, high = 1000, scale = 'log', n = 17}\n"
+SOURCE = "rel_ci = {low = 0.4, high = 0.9}\n" + LABELS  # each value of its first axis costs pretrainings
+
+
+def load(toml: Path, *more: str, axes: str = "") -> Study:
+    """The small study as a search, over other axes where they are given."""
+    if not axes:
+        return study.load(str(toml), [*ALONE, *more])
+    assert AXES in TOML
+    other = toml.with_name("other.toml")
+    other.write_text(TOML.replace(AXES, axes), encoding="utf-8")
+    return study.load(str(other), [*ALONE[:2], ALONE[-1], *more])
 
 
 @pytest.fixture
@@ -39,9 +50,9 @@ def seek(toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: N
     """Search with a fake job in this process, into tmp_path/out (or another folder)."""
     monkeypatch.setattr("simlab.sweep.driver.Pool", InThisProcess)
 
-    def go(*more: str, out: str = "out", function: str = "good", **options: Any) -> Summary:
+    def go(*more: str, out: str = "out", function: str = "good", axes: str = "", **options: Any) -> Summary:
         given = {"workers": 1, "quiet": True, "function": f"sweep_fakes:{function}", **options}
-        return search.run(load(toml, *more), driver.Options(tmp_path / out, **given))
+        return search.run(load(toml, *more, axes=axes), driver.Options(tmp_path / out, **given))
 
     return go
 
@@ -58,14 +69,13 @@ def test_it_starts_on_a_coarse_grid_with_the_corners(toml: Path) -> None:
     assert boundary.start(load(toml, "design.cells=8")) == boundary.start(load(toml, "design.cells=8"))
     ranges = load(toml, "w_c={low=0.2, high=0.8}", "n_labelled={low=50, high=60}")
     assert len(ranges.axes[0].values) == 33 and ranges.axes[1].values == tuple(range(50, 61))  # whole numbers, once
-    source = study.load(str(toml), [*SEEK[:2], "w_c=0.5", "axes={rel_ci={low=0.4, high=0.9}, n_labelled=[50,100,200]}"])
-    assert len(source.axes[0].values) == 9  # each costs a pretraining
+    assert len(load(toml, axes=SOURCE).axes[0].values) == 9
 
 
 @pytest.mark.parametrize(("override", "said"), [
     (["design.width=0"], "design.width"),
     (["design.kind='grid'"], r"design.width is for design.kind = 'boundary', not for 'grid'"),
-    (["map=['linear','identity']"], "one or two axes of numbers"),
+    (["axes.map=['linear','identity']"], "one or two axes of numbers"),
     (["w_c=[0.5]"], "one or two axes of numbers"),
     (["design.cells=4"], "starts from 6 cells or more"),
     (["design.cells=86"], "has no more than 85"),
@@ -203,15 +213,14 @@ def test_a_narrower_width_goes_on_and_a_wider_is_refused(seek: Search, tmp_path:
 
 def test_the_budget_of_trainings_ends_it(seek: Search, tmp_path: Path) -> None:
     """A source-stage axis: each new value costs eight pretrainings; a batch is cut to what is left."""
-    more = ["axes={rel_ci={low=0.4, high=0.9}, n_labelled={low=50, high=1000, scale='log', n=17}}", "design.width=0.01"]
-    found = seek(*more, "budget.trainings=40", "budget.cells=60")
+    found = seek("design.width=0.01", "budget.trainings=40", "budget.cells=40", axes=SOURCE)
     values = {point[0] for point in found.study.points}
     assert plan.trainings(found.study) == 8 * len(values) <= 40
     assert record(tmp_path / "out")[-1]["ended"] in ("trainings", "cells")
-    tight = seek(*more, "budget.trainings=24", out="tight")
+    tight = seek("design.width=0.01", "budget.trainings=24", "budget.cells=40", out="tight", axes=SOURCE)
     assert plan.trainings(tight.study) == 24 and record(tmp_path / "tight")[-1]["ended"] == "trainings"
     with pytest.raises(InvalidStudy, match="needs 24 pretrainings for its first cells"):
-        seek(*more, "budget.trainings=23", out="poor")
+        seek("budget.trainings=23", out="poor", axes=SOURCE)
 
 
 def test_it_ends_where_there_is_no_boundary_and_where_the_cells_end(seek: Search, tmp_path: Path) -> None:
@@ -224,8 +233,7 @@ def test_it_ends_where_there_is_no_boundary_and_where_the_cells_end(seek: Search
 
 
 def test_one_axis_is_a_search_too(seek: Search, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = seek("w_c=[0.5]", "axes={n_labelled={low=50, high=1000, scale='log'}}", "world.knobs={w_c=0.5}",
-                 "design.cells=5", "design.width=0.2")
+    found = seek("w_c=0.5", "design.cells=5", "design.width=0.2", axes=LABELS)
     assert found.atlas is not None
     (row,) = atlas.boundary_records(found.atlas)
     assert row["low"] <= 200 <= row["high"] and row["side"] == "ahead-below"
@@ -288,4 +296,3 @@ def test_the_map_of_a_search_shows_its_boundary(seek: Search, tmp_path: Path, mo
 def test_fakes_say_what_they_plant() -> None:
     """The fake's closed form, on which the tests above rest."""
     assert "0.1 * (w - 0.5) - 0.03 * (n / 200 - 1)" in Path(sweep_fakes.__file__).read_text(encoding="utf-8")
-    assert "n_labelled = [100, 200, 400]" in TOML
