@@ -43,7 +43,7 @@ def defaults(design: Design) -> Design:
         raise InvalidStudy("design.kind = 'boundary' needs design.width: how narrow the boundary's band must be, on "
                            "average, for the search to end (along the columns; on a log axis in units of its "
                            "logarithm, where 0.2 is about 20 %).")
-    return replace(design, cells=design.cells or START, batch=design.batch or BATCH, around=design.around or "margin")
+    return replace(design, cells=design.cells or START, batch=design.batch or BATCH, around=design.around or "sign")
 
 
 def check(study: Study) -> None:

@@ -48,25 +48,32 @@ class Surface:
     own: Float[np.ndarray, " cells"]
 
     def at(self, points: Sequence[Mapping[str, Value]]) -> Float[np.ndarray, "points axes"]:
-        """Coordinates of points, from 0 to 1 between the ends of each axis on its scale."""
-        return np.array([[coordinate(axis, point[axis.name]) for axis in self.axes] for point in points])
+        """Coordinates of points."""
+        return places(self.axes, points)
 
     def seeds(self, at: Float[np.ndarray, "points axes"]) -> Float[np.ndarray, "points seeds"]:
         """Every seed's surface at these coordinates."""
         return self.process.weights(at) @ self.differences
 
     def band(
-        self, at: Float[np.ndarray, "points axes"], alpha: float = ALPHA
+        self, at: Float[np.ndarray, "points axes"], alpha: float = ALPHA, shared: bool = False
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-        """The surface's mean and the half width of its pointwise band, which is infinite below eight whole seeds."""
+        """The surface's mean and the half width of its pointwise band, which is infinite below eight whole seeds.
+
+        `shared`: only what the seeds share over the cells, about as narrow as these seeds can make it.
+        """
         each = self.seeds(at)
         n = each.shape[1]
         if n < MIN_SEEDS:
             return each.mean(axis=1), np.full(len(at), np.inf)
-        spread = np.sqrt(each.var(axis=1, ddof=1) / n + self.process.unseen(at))
-        return each.mean(axis=1), student(alpha, n - 1) * spread
+        scatter = each.var(axis=1, ddof=1) / n
+        if shared:
+            spread = np.maximum(scatter - self.process.weights(at) ** 2 @ self.own, 0.0)
+        else:
+            spread = scatter + self.process.unseen(at)
+        return each.mean(axis=1), student(alpha, n - 1) * np.sqrt(spread)
 
-    def crossing(self, row: Value | None = None, alpha: float = ALPHA) -> Crossing:
+    def crossing(self, row: Value | None = None, alpha: float = ALPHA, shared: bool = False) -> Crossing:
         """Where the surface last changes sign along the columns, with the stretch around it that its band holds.
 
         `low` and `high` are infinite where that stretch reaches beyond the axis; so is each of the two, with no point
@@ -74,7 +81,7 @@ class Surface:
         """
         columns, steps = self.axes[0], np.linspace(0, 1, DENSE)
         at = np.column_stack([steps, *([np.full(DENSE, coordinate(self.axes[1], row))] if row is not None else [])])
-        mean, half = self.band(at, alpha)
+        mean, half = self.band(at, alpha, shared)
         open_ = np.abs(mean) <= half
         where = last_crossing(steps, mean)
         falling = bool(mean[-1] <= 0) if where is not None else bool(mean[-1] <= mean[0])
@@ -95,14 +102,15 @@ class Surface:
         """The values of the row axis, ascending; None alone where there is none."""
         return tuple(sorted(self.axes[1].values)) if len(self.axes) > 1 else (None,)  # type: ignore[type-var]
 
-    def width(self) -> tuple[float, float]:
+    def width(self, shared: bool = False) -> tuple[float, float]:
         """Mean and largest width of the boundary's band over the rows that it touches, within the axis.
 
         In units of the column axis, or of its natural logarithm. (0, 0) where it touches none: no change of sign.
         """
         columns = self.axes[0]
-        ends = [tuple(min(max(coordinate(columns, v), 0.0), 1.0) for v in (found.low, found.high))
-                for found in map(self.crossing, self.rows()) if found.low < math.inf and found.high > -math.inf]
+        found = [self.crossing(row, shared=shared) for row in self.rows()]
+        ends = [tuple(min(max(coordinate(columns, v), 0.0), 1.0) for v in (at.low, at.high))
+                for at in found if at.low < math.inf and at.high > -math.inf]
         widths = [(high - low) * extent(columns) for low, high in ends]
         return (float(np.mean(widths)), max(widths)) if widths else (0.0, 0.0)
 
@@ -118,7 +126,7 @@ def fitted(axes: Sequence[Axis], points: Sequence[Mapping[str, Value]],
     if not 3 <= there.sum() <= MOST_CELLS or not whole.shape[1]:
         return None
     kept = [point for point, known in zip(points, there, strict=True) if known]
-    x = np.array([[coordinate(axis, point[axis.name]) for axis in axes] for point in kept])
+    x = places(axes, kept)
     own, mean = noise(whole), whole.mean(axis=1)
     some = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_LEARNT)).round().astype(int))
     kernel = kriging.fit(x[some], mean[some], own[some]).kernel
@@ -147,6 +155,12 @@ def extent(axis: Axis) -> float:
 def _ends(axis: Axis) -> tuple[float, float]:
     numbers = [float(v) for v in axis.values]
     return min(numbers), max(numbers)
+
+
+def places(axes: Sequence[Axis], points: Sequence[Mapping[str, Value]]) -> Float[np.ndarray, "points axes"]:
+    """Coordinates of points, from 0 to 1 between the ends of each axis on its scale."""
+    rows = [[coordinate(axis, point[axis.name]) for axis in axes] for point in points]
+    return np.array(rows, dtype=float).reshape(len(rows), len(axes))
 
 
 def coordinate(axis: Axis, value: Value | None) -> float:
