@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from atlas_tables import ROOT, auc, boundary, crossing, differences, interval, scores
 
-LABELS = (75, 150, 300, 600, 1200, 2400)
+from simlab.limits.liability import auc as liability_auc
 
 
 def counts(study: str, first: str, second: str) -> dict[str, int]:
@@ -100,7 +100,15 @@ def shared_signal() -> list[str]:
                 f"and hurts in {len(behind)}, all at w_c <= {max(behind)[0]:g}.")
     gain = differences(s, "self-training", "supervised").xs(75, level=1)["mean"]
     told.append(f"Self-training itself gains {span(gain)} over tuned labels with 75 labels, at every share.")
+    whole, part = ([auc_of(0.7 * w_c * 8 / 9 * kept) for w_c in (0.8, 0.95)] for kept in (1.0, 0.75))
+    cost = [plain(a - b) for a, b in zip(whole, part, strict=True)]  # h2 w_c rho, all of it or three quarters
+    told.append(f"One shared direction lost of four would cost {cost[0]} at w_c = .8 and {cost[1]} at .95.")
     return told
+
+
+def auc_of(share: float) -> float:
+    """AUC of a score that explains this share of the liability, at the default prevalence."""
+    return float(liability_auc(share**0.5, 0.3))
 
 
 def wide() -> list[str]:
@@ -133,6 +141,20 @@ def align() -> list[str]:
     kept = interval(table["cca-lda"].loc[0.5, 0.1].to_numpy())[0]
     told.append(f"Where recovered, cca-lda reaches {plain(kept)} (closed form .765), lda {plain(table['lda'].mean())} "
                 "(.692).")
+    early, late = (with_interval(s, "vicreg-frozen", "mae-frozen", 2.0, nu) for nu in (0.25, 0.65))
+    told.append(f"At alpha_g = 2 aligning lies {early} from predicting at nu = .25, where both recover, and {late} "
+                "at nu = .65, where neither does.")
+    gap = differences(s, "jepa-frozen", "vicreg-frozen")["mean"]
+    alpha, nu = (gap.index.get_level_values(i) for i in (0, 1))
+    aligns, predicts = nu < 0.5, nu * alpha < 0.5**0.5
+    told.append(f"Against vicreg-frozen, jepa-frozen lies {span(gap[aligns & predicts])} where both recover, "
+                f"{span(gap[predicts & ~aligns])} where only predicting does, {span(gap[aligns & ~predicts])} "
+                "where only aligning does.")
+    gap = differences(s, "jepa-frozen", "mae-frozen")["mean"]
+    told.append(f"Against mae-frozen it lies {span(gap)} in all 24 cells.")
+    gap = gaps(s, "pca-ridge", "supervised", 1.0)
+    told.append(f"Predicting a view from itself (pca-ridge) lies {span(gap)} from tuned labels at alpha_g = 1, and "
+                f"{span(gaps(s, 'pca-ridge', 'supervised', 2.0))} at alpha_g = 2.")
     found = counts(s, "vicreg-finetuned", "supervised")
     told.append(f"Fine-tuned, aligning helps in {found['helps']} of 24 cells and hurts in {found['hurts']}, beyond its "
                 "threshold included.")
