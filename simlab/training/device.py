@@ -23,7 +23,7 @@ def find(name: str) -> torch.device:
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> None:
-    """Let glibc keep up to 256 MiB of what a step frees for the next one. By default it gives a fleet's activations back
+    """Let glibc keep up to 256 MiB of what a step frees for the next one. By default it gives large activations back
     and faults them in again, 200 pages a step and member (docs/performance.md). Elsewhere nothing happens."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
