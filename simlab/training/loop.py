@@ -20,6 +20,7 @@ from torch import Tensor
 
 from simlab.errors import DamagedFile, SimlabError
 from simlab.models.fleet import Parameters
+from simlab.training.device import keep_freed_memory
 
 FORMAT = 3
 POINTS = 25  # of a curve, about
@@ -84,6 +85,7 @@ def train(
 
     Each point holds the loss and, as "best-loss" and "best-step", the least loss so far and its step.
     """
+    keep_freed_memory()
     leaves = [p.requires_grad_(True) for p in job.parameters.values()]
     # AdamW acts on one tensor, (members, all parameters): the same bits as on each, without its cost for each.
     whole = _side_by_side([p.detach() for p in leaves])

@@ -62,10 +62,14 @@ class Objective:
         """`match`, at the learned scale where there is one."""
         return self.match(prediction, goal, scale) if self.scaled else self.match(prediction, goal)
 
-    def skill(self, prediction: Tensor, goal: Tensor, scale: Tensor | None = None) -> Float[Tensor, "members"]:
-        """1 - loss / loss of the best constant, for each member."""
-        flat = goal.mean(dim=1, keepdim=True).expand_as(goal)
-        best = self.constant(goal) if self.constant else self.match(flat, goal)
+    def skill(
+        self, prediction: Tensor, goal: Tensor, scale: Tensor | None = None, flat: Tensor | None = None
+    ) -> Float[Tensor, "members"]:
+        """1 - loss / loss of the best constant, for each member. `flat`: that constant, where it is not one for all."""
+        if flat is None and self.constant:
+            best = self.constant(goal)
+        else:
+            best = self.match(goal.mean(dim=1, keepdim=True).expand_as(goal) if flat is None else flat, goal)
         return skill(self.value(prediction, goal, scale), best)
 
 

@@ -192,6 +192,17 @@ class Task:
         known = self._rows(batch.observed.to(made.dtype), draw.slots)
         return made * known, self._rows(batch.values, draw.slots)
 
+    def constant(self, draw: Draw, goal: Tensor) -> Tensor | None:
+        """The best that can be said of what a token holds without its record: each source's and part's mean of what was
+        observed, 0 at the same places. None for embeddings, which are centred so already."""
+        if self.method.target != "input":
+            return None
+        known = self._rows(draw.tokens.observed.to(goal.dtype), draw.slots)
+        at = self.places.block.to(goal.device)[draw.slots].flatten(1)[..., None].expand_as(goal)
+        total, n = (torch.zeros(len(goal), self.blocks, goal.shape[2], device=goal.device).scatter_add_(1, at, x)
+                    for x in (goal, known))
+        return (total / n.clamp_min(1)).gather(1, at) * known
+
     @staticmethod
     def _rows(z: Tensor, slots: Tensor) -> Tensor:
         """The slots' tokens of every record, as rows."""
@@ -211,8 +222,8 @@ class Task:
         batch, layout = draw.tokens, self.encoder.layout
         whole = self.encoder.encode(self.state or parameters, batch, batch.seen)
         prediction, goal, _ = self.pair(parameters, draw, whole)
-        scale = parameters.get("scale")
-        found = {"skill": self.terms.skill(prediction, goal, scale)}
+        scale, flat = parameters.get("scale"), self.constant(draw, goal)
+        found = {"skill": self.terms.skill(prediction, goal, scale, flat)}
         if self.method.predictor != "none":
             role = self.places.role.to(goal.device)[draw.slots].flatten(1)
             for i, name in ((i, name) for i, name in enumerate(ROLES) if name in self.method.roles):
@@ -220,7 +231,8 @@ class Task:
                 if all(int(r.sum()) > 1 for r in rows):
                     found[f"skill-{name}"] = torch.cat([
                         self.terms.skill(prediction[m : m + 1, r], goal[m : m + 1, r],
-                                         None if scale is None else scale[m : m + 1]) for m, r in enumerate(rows)])
+                                         None if scale is None else scale[m : m + 1],
+                                         None if flat is None else flat[m : m + 1, r]) for m, r in enumerate(rows)])
         made = readout(whole, batch, layout, self.settings.readout)
         shown = {name: made[name] for name in self.method.roles}
         there = {name: (batch.seen & tokens_of(layout, (name,)).to(goal.device)).any(dim=2) for name in shown}

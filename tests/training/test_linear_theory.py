@@ -67,7 +67,7 @@ def test_deep_linear_fixed_points(depth: int) -> None:
 def test_latent_prediction_learns_modes_in_the_predicted_order(
     depth: int, covariance: float | tuple[float, ...], start: float, time: float, expected: list[int]
 ) -> None:
-    """Times at which modes (rho .9, .6) reach half their end: in the predicted order, and within 10 % of the prediction.
+    """Times at which modes (rho .9, .6) reach half their end: in the predicted order, within 10 % of the prediction.
     One layer: rho does not enter, the larger covariance comes first though it is less predictable; deeper, at equal
     covariances, the more predictable one, and by more the deeper (ratio of the times 1.1 and 1.4)."""
     rho = [0.9, 0.6]

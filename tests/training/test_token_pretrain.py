@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from token_records import LAYOUT, SETTINGS, run, same, shown
@@ -172,6 +173,33 @@ def test_reconstruction_asks_for_observed_values_alone() -> None:
     known = task._rows(draw.tokens.observed.float(), draw.slots)
     assert not prediction[known == 0].any() and not goal[known == 0].any()
     assert prediction[known == 1].abs().min() > 0
+
+
+def test_naming_the_sources_mean_is_no_skill_at_reconstruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One source lies at 5, of the other a third was never observed: the means of what was observed have skill 0, what
+    the tokens hold has 1, in all and by role."""
+    task, parameters, draw = task_of(METHODS["token-mae-frozen"], records=200)
+    ct = LAYOUT.slices()[0]
+    draw.tokens.values[:, :, ct] += 5.0 * draw.tokens.observed[:, :, ct]
+    _, goal, _ = task.pair(parameters, draw)
+    for prediction, skill in ((task.constant(draw, goal), 0.0), (goal, 1.0)):
+        monkeypatch.setattr(task, "pair", lambda *_, p=prediction: (p, goal, {}))
+        found = task.observe(parameters, draw)
+        said = [float(found[k]) for k in ("skill", "skill-image", "skill-clinical")]
+        assert said == pytest.approx([skill] * 3, abs=0.02)
+
+
+def test_records_without_a_stream_do_not_count_in_the_curve() -> None:
+    """A fifth of the records have no scan, and the representation 0 there: their rows move no number of that role."""
+    task, parameters, draw = task_of(METHODS["visit-vicreg-frozen"], records=100)
+    keep = torch.arange(draw.tokens.seen.shape[1]) % 5 > 0
+    draw.tokens.seen[:, ~keep, LAYOUT.slices()[0]] = False
+    everything = task.observe(parameters, draw)
+    part = replace(draw, tokens=type(draw.tokens)(*(x[:, keep] for x in vars(draw.tokens).values())),
+                   context=draw.context[:, keep], target=draw.target[:, keep], slots=draw.slots[:, keep])
+    for name, value in task.observe(parameters, part).items():
+        if name.endswith("-image"):
+            torch.testing.assert_close(value, everything[name])
 
 
 def test_a_view_that_can_split_nothing_says_what_it_needs() -> None:
