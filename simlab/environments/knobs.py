@@ -197,9 +197,9 @@ _ELSEWHERE = {
          "missing_by_own", "gamma_3", "missing_by_liability", "gaps", "p_miss_e", "missing_share_external"),
         "Gaps are of the worlds longitudinal and nodules; in ehr and hospital lab_share, in hospital also "
         "archived_share, say what was measured."),
-    **dict.fromkeys(("tau_e", "scale_external"), "ehr and hospital know no spread of the causes along beta alone: their "
-                    "risk follows each coordinate by itself."),
-    **dict.fromkeys(("gamma_obs", "informative_sampling"), "Visit times that depend on the liability are of the worlds "
+    **dict.fromkeys(("tau_e", "scale_external"), "ehr and hospital know no spread of the causes along beta alone: "
+                    "their risk follows each coordinate by itself."),
+    **dict.fromkeys(("gamma_obs", "informative_sampling"), "Times that depend on the liability are of the worlds "
                     "longitudinal, nodules and ehr; the hospital moves its visits to whole days."),
 }
 

@@ -208,7 +208,8 @@ def _encoders(
     if not arm.pretrained:
         if reads_tokens:
             return token_encoders.random_encoders(layout, arm, settings, [seeds[0]])[0]
-        inputs = {role: views[role].shape[1] for role in pretrain.ROLES}
+        # Beside volumes there are no features, and only arms that read the mask come here: their encoders stay unused.
+        inputs = {role: views[role].shape[1] if role in views else 1 for role in pretrain.ROLES}
         return pretrain.random_encoders(inputs, settings, [seeds[0]])[0]
     file, every = None, 0
     if checkpoints is not None:

@@ -63,7 +63,7 @@ def same(back: Cohort, made: Cohort) -> None:
 
 def told_of(events: Events) -> list[list[tuple]]:
     """Each record's events, in an order that does not depend on how ties of time were kept."""
-    value = np.where(np.isnan(events.value), -1e30, events.value).tolist()
+    value = np.where(np.isnan(events.value), -(2.0**40), events.value).tolist()
     rows = list(zip(events.time.tolist(), events.code.tolist(), value, events.unit.tolist(), strict=True))
     return [sorted(rows[a:b]) for a, b in zip(events.offsets[:-1], events.offsets[1:], strict=True)]
 
