@@ -145,6 +145,8 @@ def codes_before_discharge(cohort: Cohort) -> Check:
     name = "discharge codes before discharge"
     if cohort.events is None:
         return Check(name, None, "no events")
+    if cohort.provenance.get("codes") == "dated":
+        return Check(name, None, "codes carry the day of their coding, not a discharge's")
     found, number = np.unique(cohort.events.code, return_inverse=True)
     coded = np.array([bool(CODED.search(c)) for c in found.tolist()], dtype=bool)[number]
     known = cohort.provenance.get("discharges")

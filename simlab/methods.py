@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simlab.errors import OutOfDomain, unknown
-from simlab.training.method import Method
+from simlab.training.method import Method, Phase
 
-__all__ = ["METHODS", "Method", "add", "find"]
+__all__ = ["METHODS", "Method", "Phase", "add", "find"]
 
 _BASELINE = "simlab.training.baselines:"
 _SEQUENCE = "simlab.training.sequence:"
@@ -52,7 +52,8 @@ _POINTS = (
     ("barlow", "Barlow Twins between the two views", "online", "barlow", "none", "cross_modal"),
     ("clip", "CLIP (InfoNCE) between the two views", "online", "contrastive", "none", None),
     ("clip-learned", "CLIP with a learned temperature, as published", "online", "contrastive-learned", "none", None),
-    ("mae", "cross-modal MAE: each view reconstructs the other's features", "input", "none", "linear", None),
+    ("mae", "cross-modal MAE: each view reconstructs the other's features", "input", "none", "linear",
+     "cross_prediction"),
     ("jepa-stopgrad", "cross-modal JEPA, stop-gradient target (no EMA)", "stop-gradient", "none", "mlp", None),
     ("unguarded", "online target with nothing against collapse (it collapses: a planted failure)", "online", "none",
      "none", None),
@@ -71,6 +72,8 @@ _TOKEN_POINTS = (
      "transformer"),
     ("data2vec", "data2vec-style: tokens masked, EMA target, no predictor but a linear map", "token", "ema", "none",
      "linear"),
+    ("data2vec-modality", "as data2vec, a modality masked", "cross-modal", "ema", "none", "linear"),
+    ("data2vec-both", "as data2vec, a modality or (over one visit) tokens masked", "both", "ema", "none", "linear"),
     ("token-mae", "MAE over tokens: what the masked ones hold is reconstructed", "token", "input", "none",
      "transformer"),
     ("cpc", "contrastive predictive: the next visit among other records'", "next-step", "online", "contrastive",
@@ -80,7 +83,14 @@ _TOKEN_POINTS = (
     ("visit-barlow", "Barlow Twins between a record's visits", "visit", "online", "barlow", "none"),
     ("token-lejepa", "LeJEPA between halves of a record's tokens (SIGReg)", "token", "online", "sigreg", "none"),
     ("sigreg-jepa", "latent prediction with SIGReg: online target, no EMA", "both", "online", "sigreg", "transformer"),
+    ("ramp-jepa", "multimodal JEPA, a quarter of the visits masked at first and three quarters at last", "both", "ema",
+     "none", "transformer"),
+    ("staged-jepa", "multimodal JEPA, visits masked first, then a modality", "both", "ema", "none", "transformer"),
 )
+CURRICULA = {
+    "ramp-jepa": (Phase(1.0, masked=(0.25, 0.75)),),
+    "staged-jepa": (Phase(0.5, view="visit"), Phase(0.5, view="cross-modal")),
+}
 
 
 def _adaptations(frozen: Method, theory: str | None = None) -> tuple[Method, ...]:
@@ -113,7 +123,7 @@ def _token_point(
 ) -> tuple[Method, ...]:
     return _adaptations(replace(_JEPA, name=f"{name}-frozen", view=view, target=target, against_collapse=against,
                                 meaning=f"{meaning}; encoder frozen, linear discriminant on top", predictor=predictor,
-                                theory=None, reads="tokens"))
+                                theory=None, reads="tokens", curriculum=CURRICULA.get(name, ())))
 
 
 METHODS: dict[str, Method] = {

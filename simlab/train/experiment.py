@@ -29,6 +29,7 @@ from simlab.training.method import Method
 from simlab.training.run import FAILURES, reason, run_arm
 
 MAIN = "known-risk"  # what differences are of, where the risk is known; else the AUROC
+BESIDE = ("subject", "probe/label")  # what a pretraining is shown beside the views: followed, never learnt from
 FEWEST = 10  # of each class on a test side, before a calibration slope means anything
 METRICS = ("auroc", "auprc", "known-risk", "slope", "offset")  # an arm has those that its scores and the cohort allow
 
@@ -92,11 +93,13 @@ def run_split(
     test = test[np.isfinite(y[test])]
     inputs = cohort.take(train).inputs(plan.task)
     reads = {arm.reads for arm in arms}
-    presentation: present.Presentation | tokens.Presented = present.fit(inputs)
-    if "tokens" in reads:
-        presentation = tokens.Presented(presentation, tokens.fit(inputs, patch=settings.patch))
+    # A volume has tokens and no features: they are asked for only where an arm reads them.
+    cut = tokens.fit(inputs, patch=settings.patch) if "tokens" in reads else None
+    presentation = present.fit(inputs) if "features" in reads or cut is None else cut
+    if cut is not None and isinstance(presentation, present.Presentation):
+        presentation = tokens.Presented(presentation, cut)
     more = hours.fit(inputs, reads)
-    views = presentation(inputs) | more(inputs)
+    views = presentation(inputs) | more(inputs) | {"subject": np.unique(cohort.subject[train], return_inverse=True)[1]}
     labelled = _labelled(y[train], plan, index)
     data = Labelled({k: v[labelled] for k, v in views.items()}, y[train][labelled], cohort.subject[train][labelled])
     held_out = cohort.take(test).inputs(plan.task)
@@ -109,10 +112,11 @@ def run_split(
         report(arm.name)
         try:
             if arm.recipe not in encoders:
-                layout = presentation.layout if isinstance(presentation, tokens.Presented) else None
-                encoders[arm.recipe] = _encoders(arm, views, layout, settings, seeds, checkpoints)
+                layout = None if isinstance(presentation, present.Presentation) else presentation.layout
+                watched = {**views, "probe/label": y[train][:, None]}
+                encoders[arm.recipe] = _encoders(arm, watched, layout, settings.of(arm), seeds, checkpoints)
             fold_seed = rng.integer(plan.seed, index, "adaptation")
-            fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], settings, fold_seed))
+            fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], settings.of(arm), fold_seed))
             scores = fit.score(shown)
             found = measures(scores, fit.scale, y[test], risk)
         except DamagedFile:
@@ -126,7 +130,7 @@ def run_split(
     seen = health.Health("", {}, ())
     if first is not None and arms[0].pretrained:
         read = (*pretrain.ROLES, *(("tokens", "times") if arms[0].reads == "tokens" else ()))
-        own, held = ({name: v[name] for name in read} for v in (views, shown))
+        own, held = ({name: v[name] for name in read if name in v} for v in (views, shown))
         seen = health.examine(first, own, cohort.subject[train], site=cohort.site[train])
         if artefacts is not None:
             arrays = health.artefacts(first, held, cohort.record[test], site=cohort.site[test])
@@ -204,17 +208,18 @@ def _encoders(
     if not arm.pretrained:
         if reads_tokens:
             return token_encoders.random_encoders(layout, arm, settings, [seeds[0]])[0]
-        inputs = {role: views[role].shape[1] for role in pretrain.ROLES}
+        # Beside volumes there are no features, and only arms that read the mask come here: their encoders stay unused.
+        inputs = {role: views[role].shape[1] if role in views else 1 for role in pretrain.ROLES}
         return pretrain.random_encoders(inputs, settings, [seeds[0]])[0]
     file, every = None, 0
     if checkpoints is not None:
         checkpoints.mkdir(parents=True, exist_ok=True)
         file, every = checkpoints / f"{'-'.join(arm.recipe)}.pt", max(1, settings.steps // 4)
     if reads_tokens:
-        stacked = {name: views[name][None] for name in ("tokens", "times")}
+        stacked = {name: views[name][None] for name in ("tokens", "times", *BESIDE)}
         found = token_pretrain.pretrain(stacked, layout, arm, settings, [seeds], checkpoint=file, every=every)[0]
     else:
-        stacked = {role: views[role][None] for role in pretrain.ROLES}
+        stacked = {role: views[role][None] for role in (*pretrain.ROLES, *BESIDE)}
         found = pretrain.pretrain(stacked, arm, settings, [seeds], checkpoint=file, every=every)[0]
     if not isinstance(found, pretrain.Encoders):
         raise found
