@@ -99,7 +99,11 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
         atlas = maps.build(study, table)
         write_text(folder.verdicts, maps.as_csv(maps.verdict_records(atlas)))
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
-        write_text(folder.surface, maps.as_csv(surface.records(atlas)))
+        fitted = surface.records(atlas)
+        if fitted:
+            write_text(folder.surface, maps.as_csv(fitted))
+        else:
+            folder.surface.unlink(missing_ok=True)
         figure.save(atlas, folder.png, folder.pdf)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
                    leak_message(table), stages or {}, missing)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from simlab.sweep.atlas import Atlas, Panel
 
 MOST_CELLS = 1600  # of one surface: the algebra grows with their cube
-MOST_LEARNT = 120  # cells from which length scales are learnt
+MOST_LEARNT = 80  # cells from which length scales are learnt
 MOST_PANELS = 24  # surfaces of a study of many slices or contrasts
 GRID = (33, 21)  # points along columns and rows in `surface.csv`
 MOST_ROWS = 9  # rows of a search's boundary that are shown in words
