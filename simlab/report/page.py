@@ -82,8 +82,8 @@ def _data(published: Published, shown: list[Map], ident: dict[int, int], command
 
 
 def _map_data(one: Map, ident: dict[int, int], study: Outline) -> dict[str, Any]:
-    keys = ("verdict", "difference", "low", "high", "seeds", "predicted", "reason", "p", "adjusted", "needed",
-            "improvement")
+    keys = ("verdict", "difference", "low", "high", "seeds", "predicted", "reason", "p", "adjusted", "adjusted_verdict",
+            "needed", "improvement")
     cells = {str(ident[r["cell"]]): [_short(r.get(key)) for key in keys] for r in one.records}
     return {
         "first": one.contrast[0], "second": one.contrast[1], "title": one.title, "keys": keys, "cells": cells,
@@ -154,13 +154,17 @@ def _counts(published: Published, shown: list[Map]) -> str:
     for contrast in study.contrasts:
         records = published.of(published.verdicts, contrast)
         counts = Counter(r["verdict"] for r in records)
+        kept = Counter(r["verdict"] for r in records if r.get("adjusted_verdict") == r["verdict"])
+        adjusted = {v for v in ("helps", "hurts") if any("adjusted_verdict" in r for r in records)}
         theory = "own closed form" if any(r["predicted"] is not None for r in records) else "no closed form"
-        rows.append([escape(" minus ".join(contrast)), *(str(counts[v]) for v in VERDICTS), str(len(records)), theory])
+        said = [f"{counts[v]} ({kept[v]})" if v in adjusted else str(counts[v]) for v in VERDICTS]
+        rows.append([escape(" minus ".join(contrast)), *said, str(len(records)), theory])
     return ('<section aria-labelledby="counts"><h2 id="counts">What was found</h2>'
             + _table(("Contrast", *VERDICTS, "cells", "theory"), rows, kind="numbers")
             + f"<p>The 95 % interval of the paired difference lies above +{study.rope:g} (helps), below "
               f"−{study.rope:g} (hurts), between them (equivalent), or none of these (undecided, which is not equal)."
-              "</p></section>")
+              + (" In brackets: those that remain with p values adjusted for the number of cells and contrasts."
+                 if "(" in "".join("".join(row[1:3]) for row in rows) else "") + "</p></section>")
 
 
 def _maps(shown: list[Map], published: Published, ident: dict[int, int], left_out: int) -> str:
