@@ -37,8 +37,8 @@ def render(published: Published, command: str = "", leak: str = "") -> str:
     study = published.study
     command = command or f"python -m simlab.sweep {study.name}"
     shown, left_out = _drawn(maps(published))
-    order = [r["cell"] for r in published.of(published.verdicts, study.contrasts[0])]
-    ident = {cell: number for number, cell in enumerate(order)}
+    order = dict.fromkeys(record["cell"] for one in shown for record in one.records)
+    ident = {cell: number for number, cell in enumerate(sorted(order))}
     data = _data(published, shown, ident, command)
     body = [_head(published), _asked(study), _counts(published, shown), _maps(shown, published, ident, left_out),
             _cells(published, command), _sensitivity(published), _cost(published), _failures(published, leak),
@@ -59,7 +59,7 @@ def _drawn(all_maps: list[Map]) -> tuple[list[Map], int]:
     kept, cells = [], 0
     for one in all_maps:
         cells += len(one.records)
-        if kept and cells > MOST_CELLS:
+        if cells > MOST_CELLS:
             break
         kept.append(one)
     return kept, len(all_maps) - len(kept)
@@ -102,12 +102,14 @@ def _short(value: Any) -> Any:
 
 def _scores(published: Published, ident: dict[int, int]) -> dict[str, list[Any]]:
     """By arm: for each cell its mean, interval and limit (None: no number)."""
-    if not (published.path / TABLE).is_file():
+    if not ident or not (published.path / TABLE).is_file():
         return {}
     from simlab.report.scores import scores
 
     found: dict[str, list[Any]] = {}
     for record in scores(published):
+        if record["cell"] not in ident:
+            continue
         row = found.setdefault(record["method"], [None] * len(ident))
         row[ident[record["cell"]]] = [_short(record[key]) for key in ("mean", "low", "high", "limit")]
     return found
@@ -171,7 +173,7 @@ def _maps(shown: list[Map], published: Published, ident: dict[int, int], left_ou
     seen = [abs(r["difference"]) for one in shown for r in one.records if r["difference"] is not None]
     bound = max([*seen, published.study.rope, 1e-6])
     figures = [_figure(one, number, bound, ident) for number, one in enumerate(shown)]
-    rest = f"<p>{left_out} further maps are in verdicts.csv.</p>" if left_out else ""
+    rest = f"<p>{left_out} maps have too many cells for a page: map.png and verdicts.csv.</p>" if left_out else ""
     return ('<section aria-labelledby="maps"><h2 id="maps">Maps</h2>'
             f'<p class="legend">Violet: the first arm is ahead; orange: behind. {_legend(shown)}'
             '<span class="live">Click a cell, or reach a map with Tab and move with the arrow keys, Home and End; '

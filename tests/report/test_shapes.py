@@ -163,6 +163,16 @@ def test_a_page_of_this_shape_can_be_walked_through(shape: str, tmp_path: Path, 
     assert not page.problems
 
 
+def test_a_map_of_too_many_cells_is_left_to_the_tables(tmp_path: Path, page: Any) -> None:
+    axes = {"w_c": {"values": [i / 100 for i in range(90)], "scale": "linear"},
+            "n_labelled": {"values": list(range(50, 120)), "scale": "log"}}
+    text = render(open_results(folder(tmp_path / "shaped", axes)))
+    assert len(text) < 60_000 and "2 maps have too many cells for a page" in text
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.locator("svg.map").count() == 0 and page.locator("table").count() >= 1 and not page.problems
+
+
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "large"])  # four hundred words take seconds
 def test_its_map_can_be_drawn(shape: str, tmp_path: Path) -> None:
     found = open_results(folder(tmp_path / "shaped", **SHAPES[shape]))
