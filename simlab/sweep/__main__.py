@@ -219,6 +219,7 @@ def _closing(summary: Summary, name: str, foretold: float | None) -> str:
     folder, did = summary.folder, "nothing was left to compute"
     if summary.jobs_run:
         known = summary.stages.get("pretraining", {}).get("cached", 0)
+        known = 0 if summary.ended else known  # a search finds its own of an earlier batch there
         found = f" ({known} of them found in the cache)" if known else ""
         did = f"{summary.trainings} pretrainings{found}, {duration(summary.seconds)}"
         said = forecast.verdict(foretold, summary.seconds)
@@ -227,6 +228,7 @@ def _closing(summary: Summary, name: str, foretold: float | None) -> str:
     return "\n".join([
         f"table    {folder.table}  (digest {summary.digest[:16]}; {did})",
         f"map      {folder.png}, {folder.pdf.name}",
+        f"page     {folder.report}  (open it in a browser)",
         f"numbers  {folder.verdicts}, {folder.boundary.name}",
         "",
         "next:",

@@ -41,9 +41,9 @@ def defaults(design: Design) -> Design:
         return design
     if design.width is None:
         raise InvalidStudy("design.kind = 'boundary' needs design.width: how narrow the boundary's band must be, on "
-                           "average, for the search to end (along the columns; on a log axis in units of its logarithm, where 0.2 "
-                           "is about 20 %).")
-    return replace(design, cells=design.cells or START, batch=design.batch or BATCH)
+                           "average, for the search to end (along the columns; on a log axis in units of its "
+                           "logarithm, where 0.2 is about 20 %).")
+    return replace(design, cells=design.cells or START, batch=design.batch or BATCH, around=design.around or "sign")
 
 
 def check(study: Study) -> None:

@@ -117,7 +117,7 @@ class Run:
         if self.options.shard is not None:
             return finish.part(self.study, self.folder, self.table(), **done)
         return finish.finish(self.study, self.folder, self.table(), device=self.options.device,
-                             missing=len(self._mine(self.jobs)) - len(self.there), **done)
+                             missing=len(self._mine(self.jobs)) - len(self.there), origin=self.options.origin, **done)
 
     def fill(self) -> dict[str, Any]:
         """Compute what is missing; returns the jobs and trainings that it took, seconds, and counts of the stages."""

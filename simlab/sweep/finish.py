@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from simlab.errors import LeakDetected, SimlabError
 from simlab.evaluation import leak
 from simlab.files import write_text
+from simlab.report import page
+from simlab.sweep import again, figure, plan, provenance, results, sensitivity, standing, surface, textmap
 from simlab.sweep import atlas as maps
-from simlab.sweep import figure, plan, provenance, results, sensitivity, standing, surface, textmap
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 
@@ -87,20 +88,23 @@ class Summary:
             "files": {"table": str(folder.table), "verdicts": str(folder.verdicts), "boundary": str(folder.boundary),
                       "sensitivity": str(folder.sensitivity),
                       "surface": str(folder.surface),
-                      "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest)},
+                      "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest),
+                      "report": str(folder.report)},
         }
 
 
 def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,
-           device: str, stages: dict[str, dict[str, int]] | None = None, missing: int = 0) -> Summary:
+           device: str, stages: dict[str, dict[str, int]] | None = None, missing: int = 0,
+           origin: standing.Origin | None = None) -> Summary:
     """Write everything that follows from the table (of a partial one: so far), and sum it up."""
     results.write(table, folder.table)
     digest, failures = results.digest(table), results.failures(table)
     manifest = provenance.gather(folder) or provenance.start(folder, study, device, 1, 0)
+    manifest = standing.afterwards(manifest, study, origin, folder)
     claim = standing.judge(manifest)
     provenance.write(folder, {**manifest, "digest": digest, "rows": len(table), "failed": len(failures),
                               "missing_jobs": missing, "standing": claim})
-    atlas, indices = None, []
+    atlas, indices, leaked = None, [], leak_message(table)
     if len(failures) < len(table):
         atlas = maps.build(study, table, claim["kind"])
         indices = sensitivity.records(study, table)
@@ -110,8 +114,9 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
         write_text(folder.surface, maps.as_csv(surface.records(atlas)))
         figure.save(atlas, folder.png, folder.pdf)
+        page.write(folder.path, again.command(study, folder.path), leaked)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
-                   leak_message(table), stages or {}, missing, claim, indices)
+                   leaked, stages or {}, missing, claim, indices)
 
 
 def part(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,

@@ -31,6 +31,7 @@ from simlab.sweep.atlas import scores
 from simlab.sweep.schema import Axis, Study, Value
 
 GRIDS = ("grid", "tune")
+MOST = 512  # cells that a surrogate is fitted through (its time grows with their third power)
 DRAWS = 1024  # of each of the matrices of Saltelli's design
 TREES, DEPTH = 16, 6  # of the forest: 64 trees or deeper ones cost minutes and move shares by .01 to .02
 GROUPS = 8  # of seeds that are left out in turn from a forest, which takes about a second
@@ -44,30 +45,33 @@ def records(study: Study, table: pa.Table) -> list[dict[str, Any]]:
     if len(moving) < 2:
         return []
     arms, found = scores(study, table), []
-    points = [plan.cell(study, cell) for cell in range(plan.n_cells(study))]
     for first, second in study.contrasts:
-        evaluator, summary = _of_contrast(study, moving, points, arms[first] - arms[second])
+        evaluator, summary = _of_contrast(study, moving, arms[first] - arms[second])
         rows = [{"first": first, "second": second, "knob": axis.name, **summary[i], "evaluator": evaluator}
                 for i, axis in enumerate(moving)]
         found += sorted(rows, key=lambda row: -(row["total"] or row["first_order"] or 0.0))
     return found
 
 
-def _of_contrast(study: Study, axes: list[Axis], points: list[dict[str, Value]],
-                 differences: Float[np.ndarray, "cells seeds"]) -> tuple[str, list[dict[str, float | None]]]:
+def _of_contrast(
+    study: Study, axes: list[Axis], differences: Float[np.ndarray, "cells seeds"]
+) -> tuple[str, list[dict[str, float | None]]]:
     """The evaluator's name and each knob's numbers."""
     kind = study.design.kind
     there = np.isfinite(differences).any(axis=1) | (kind in GRIDS)  # a grid needs all its cells
     whole = differences[there][:, np.isfinite(differences[there]).all(axis=0)]
-    points = [point for point, kept in zip(points, there, strict=True) if kept]
-    if whole.shape[1] < 3 or len(points) < 2 * len(axes):
+    if whole.shape[1] < 3 or there.sum() < 2 * len(axes):
         return "none: too few whole seeds or cells", [dict.fromkeys(COLUMNS)] * len(axes)
     if kind in GRIDS:
         shape = [len(axis.values) for axis in study.axes if len(axis.values) > 1]
         return "analysis of variance of the grid", summarised(grid_indices(whole.reshape(*shape, -1)))
+    cells = np.flatnonzero(there)[:MOST].tolist()  # any beginning of a Sobol sequence is spread evenly
+    points, whole = [plan.cell(study, cell) for cell in cells], whole[:MOST]
     if kind == "sobol":
         fit, quality = surrogate(np.array([encoded(axes, point) for point in points]), whole)
         name = f"Gaussian process (leave-one-out R2 {quality:.2f}), scipy.stats.sobol_indices"
+        if not quality > 0:
+            return name, [dict.fromkeys(COLUMNS)] * len(axes)
         return name, summarised(sobol_indices(axes, fit, rng.generator(study.seed, 0, "bootstrap", 2**20)))
     return FANOVA, summarised(fanova(axes, points, whole))
 
@@ -163,7 +167,8 @@ def surrogate(x: Float[np.ndarray, "cells places"], y: Float[np.ndarray, "cells 
     inverse = np.linalg.inv(fitted.kernel_(x) + 1e-10 * np.eye(len(x)))
     weights = inverse @ means
     left_out = weights[:, 0] / np.diag(inverse)  # Rasmussen & Williams 2006, eq. 5.12
-    quality = 1 - float(np.mean(left_out**2) / np.var(means[:, 0]))
+    spread = float(np.var(means[:, 0]))
+    quality = 1 - float(np.mean(left_out**2)) / spread if spread > 0 else 0.0
     return lambda queries: (smooth(queries, x) @ weights).T * scale + level, quality
 
 
@@ -214,7 +219,9 @@ def forests(space: dict[str, Any], params: Sequence[dict[str, Any]], y: Float[np
     return first, np.full_like(first, np.nan)
 
 
-def _forest(space: dict[str, Any], params: Sequence[dict[str, Any]], values: Float[np.ndarray, "trials"]) -> list[float]:
+def _forest(
+    space: dict[str, Any], params: Sequence[dict[str, Any]], values: Float[np.ndarray, "trials"]
+) -> list[float]:
     """Optuna's main effects of each parameter on these values, in the order of the space."""
     import optuna
 

@@ -17,6 +17,7 @@ import subprocess
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -50,7 +51,7 @@ def witness(study: Study, origin: Origin | None, folder: Folder) -> dict[str, An
             return {**seen, "problem": f"{option} {given[0]} changed what the study's file says"}
     facts = [committed(path) for path in (origin.file, *map(Path, study.plugins))]
     problem = next((found["problem"] for found in facts if found["problem"]), "")
-    first = min(map(_moment, _starts(folder)), default=None)
+    first = min(_starts(folder), default=None)
     if not problem and first is None and any(folder.artefacts.glob("*.npz")):
         problem = "results of single cells were looked at (--cell) before the first run"
     root = facts[0].pop("root", None)
@@ -59,6 +60,21 @@ def witness(study: Study, origin: Origin | None, folder: Folder) -> dict[str, An
     others = used(study.seed, folder, (root,) if root else (), first or now)
     return {**seen, **facts[0], "blob": blobs, **({"committed": max(dates, key=_moment)} if dates else {}),
             "problem": problem, "others": others}
+
+
+def afterwards(manifest: dict[str, Any], study: Study, origin: Origin | None, folder: Folder) -> dict[str, Any]:
+    """The manifest with a witness for runs that kept none (they were made before runs kept any), as things are now.
+
+    Weaker than one taken as a run began: it rests on the dates of the commit and of the run alone, and is marked so.
+    The folder's frozen study is the file's (`Folder.freeze` refuses others), so nothing was overridden.
+    """
+    runs = manifest.get("runs", [])
+    if origin is None or all(run.get("witness") for run in runs):
+        return manifest
+    late = witness(study, origin, folder)
+    return {**manifest, "runs": [run if run.get("witness") or "started" not in run else
+                                 {**run, "witness": [{**late, "seen": run["started"], "afterwards": True}]}
+                                 for run in runs]}
 
 
 def judge(manifest: Mapping[str, Any]) -> Standing:
@@ -79,8 +95,10 @@ def judge(manifest: Mapping[str, Any]) -> Standing:
     others = sorted({name for w in found for name in w["others"]})
     if others:
         return _exploratory(f"its seed {first['seed']} was used before by {others[0]}; confirming needs a fresh seed")
+    late = " (seen afterwards, by its date)" if any(w.get("afterwards") for w in found) else ""
     return {"kind": CONFIRMATORY, "reason": f"{first['file']} was committed ({first['commit'][:10]}, "
-            f"{first['committed'][:16]}) before its first results; no earlier use of seed {first['seed']} was found"}
+            f"{first['committed'][:16]}) before its first results{late}; no earlier use of seed {first['seed']} was "
+            "found"}
 
 
 def words(standing: Mapping[str, str]) -> str:
@@ -120,7 +138,7 @@ def used(seed: int, folder: Folder, roots: Sequence[Path], before: float) -> lis
         other = Folder(path)
         if path.resolve() == here or _seed(other) != seed:
             continue
-        starts = [_moment(start) for start in _starts(other)]
+        starts = list(_starts(other))
         begun = other.table.exists() or other.finished() or any(other.artefacts.glob("*.npz"))
         if min(starts) < before if starts else begun:
             found.append(f"{path.parent.name}/{path.name}")
@@ -140,11 +158,12 @@ def _seed(folder: Folder) -> int | None:
     return head.get("seed", 0) if isinstance(head, dict) else None
 
 
-def _starts(folder: Folder) -> Iterator[str]:
-    """When the folder's runs began."""
+def _starts(folder: Folder) -> Iterator[float]:
+    """When the folder's runs began; times that cannot be read are left out (other folders are anybody's)."""
     for manifest in (folder.read_manifest(), *folder.part_manifests()):
         for run in manifest.get("runs", []):
-            yield from [run["started"]] if "started" in run else []
+            with suppress(ValueError, TypeError, KeyError):
+                yield _moment(run["started"])
 
 
 def _exploratory(reason: str) -> Standing:

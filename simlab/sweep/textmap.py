@@ -66,7 +66,18 @@ def claims(atlas: Atlas, standing: dict[str, str], sensitivity: Sequence[dict[st
     lines = textwrap.wrap(": ".join(standing.values()), 100)
     lines += textwrap.wrap(f"{METHODS[atlas.standing]} over all {len(words)} cells of all contrasts: {counts} stand at "
                            f"level {ALPHA:g}.", 100)
-    return "\n".join([*lines, *_ranking(sensitivity), ""])
+    return "\n".join([*lines, *_plan(atlas), *_ranking(sensitivity), ""])
+
+
+def _plan(atlas: Atlas) -> list[str]:
+    """How many seeds the undecided cells would need."""
+    found = [v for panel in atlas.panels for row in panel.rows for v in row.verdicts if math.isfinite(v.p)]
+    needed = sorted(v.needed for v in found if v.needed is not None)
+    far = sum(v.verdict == "undecided" and v.needed is None for v in found)
+    parts = [f"{len(needed)} would need {needed[0]} to {needed[-1]} fresh seeds (median "
+             f"{needed[len(needed) // 2]})"] if needed else []
+    parts += [f"{far} lie at the margin, out of reach"] if far else []
+    return [f"Undecided: {'; '.join(parts)}."] if parts else []
 
 
 def _ranking(sensitivity: Sequence[dict[str, Any]]) -> list[str]:

@@ -62,8 +62,9 @@ def run(study: Study, options: driver.Options, evaluate: str = EVALUATE, compare
             folder.freeze(study)
             _Tuning(study, options, folder, evaluate).go()
     tuned = time.monotonic() - begun
+    ready = settled(study, folder)
     seen = next(_lines(folder.path / RECORD)).get("witness", {"problem": "its tuning has no record of the study file"})
-    found = driver.run(settled(study, folder), replace(options, function=compare, witness=(seen,)))
+    found = driver.run(ready, replace(options, function=compare, witness=(seen,)))
     return replace(found, seconds=found.seconds + tuned)
 
 

@@ -97,21 +97,21 @@ def test_the_power_on_planted_leaks_is_the_normal_one() -> None:
 @pytest.mark.proof
 @pytest.mark.parametrize("dependent", [False, True])
 def test_the_family_wise_rate_at_length(dependent: bool) -> None:
-    """4,000 runs of 20 rows on 1,000 records: a Monte-Carlo error of .16 %."""
-    rate = trip_rate(4000, 20, 1000, dependent)
-    print(f"{'dependent' if dependent else 'independent'} rows: {rate:.4f} (s.e. .0016)")
-    assert rate <= 0.01 + 4 * 0.0016
+    """2,000 runs of 10 rows on 1,000 records: a Monte-Carlo error of .22 %."""
+    rate = trip_rate(2000, 10, 1000, dependent)
+    print(f"{'dependent' if dependent else 'independent'} rows: {rate:.4f} (s.e. .0022)")
+    assert rate <= 0.01 + 4 * 0.0022
 
 
 @pytest.mark.proof
 def test_power_in_a_run_like_quick() -> None:
     """2,100 rows on 20,000 records, as `quick` has: how large a leak is found. Prints the table of docs/log.md."""
     rng, limit = np.random.default_rng(7), leak.threshold(2100)
-    for planted in (0.02, 0.05, 0.1, 0.2):
+    for planted in (0.05, 0.1, 0.2, 0.3):
         rows = []
-        for _ in range(200):
+        for _ in range(100):
             x, p, y = case(rng, 20_000)
             rows.append(leak.leak(x + rng.standard_normal(len(x)) + planted * y, y, p))
         rate, excess = np.mean([r.z > limit for r in rows]), np.mean([r.excess for r in rows])
-        print(f"planted {planted}: excess AUC {excess:.4f}, found in {rate:.3f} of 200")
-        assert rate > 0.99 or planted < 0.1
+        print(f"planted {planted}: excess AUC {excess:.4f}, found in {rate:.2f} of 100")
+        assert rate > 0.99 or planted < 0.2

@@ -109,5 +109,10 @@ def test_a_search_names_its_evaluator(small: study.Study, monkeypatch: pytest.Mo
     searched = replace(small, design=Design(kind="boundary"))
     rows = sensitivity.records(searched, pa.table({}))
     assert {row["evaluator"] for row in rows} == {sensitivity.FANOVA} and rows[0]["total"] is None
+    scores["lda"][:] = np.random.default_rng(0).normal(0, 1, (6, 3))  # noise alone: no share of it is a knob's
+    scores["vicreg-frozen"][:] = 0.0
+    (row, _) = sensitivity.records(replace(small, design=Design(kind="sobol", cells=6)), pa.table({}))
+    assert row["evaluator"].startswith("Gaussian process") and row["total"] is None
+    scores["lda"][0] = np.nan
     few = sensitivity.records(small, pa.table({}))  # a grid that lacks a cell has no analysis of variance
     assert {row["evaluator"] for row in few} == {"none: too few whole seeds or cells"}

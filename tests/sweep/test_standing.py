@@ -1,4 +1,4 @@
-"""What a study's results may claim, against real git repositories: confirmatory only where nothing speaks against it."""
+"""What a study's results may claim, in real git repositories: confirmatory only where nothing speaks against it."""
 
 from __future__ import annotations
 
@@ -117,6 +117,24 @@ def test_a_file_that_is_not_as_committed(go: Run, repository: Path, change: str,
     if change == "staged":
         git(repository, "add", "studies/new.toml")
     assert go(name=name).standing == {"kind": "exploratory", "reason": reason}
+
+
+def test_a_folder_of_before_runs_kept_records_is_judged_by_dates(go: Run, repository: Path) -> None:
+    go()
+    path = repository / "runs/small/manifest.json"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    del whole["runs"][0]["witness"]
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    found = go().standing
+    assert found["kind"] == "confirmatory" and "(seen afterwards, by its date)" in found["reason"]
+    assert go().standing == found  # kept
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    (repository / "studies/small.toml").write_text(TOML + "# a remark\n", encoding="utf-8")
+    git(repository, "commit", "-qam", "a remark", at=time.time() + 5)
+    assert go().standing["reason"] == "the commit of studies/small.toml is dated later than the first results"
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    bare = driver.run(study.load("studies/small.toml"), driver.Options(repository / "runs/small", 1, quiet=True))
+    assert bare.standing["reason"] == "a run of this folder has no record of the study file that it used"
 
 
 def test_committed_between_its_runs_is_too_late(go: Run, repository: Path) -> None:

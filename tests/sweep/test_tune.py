@@ -6,6 +6,7 @@ import csv
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from simlab import methods, rng
 from simlab.errors import InvalidStudy, SimlabError
-from simlab.sweep import driver, job, plan, stages, study, tune, tuning
+from simlab.sweep import driver, job, plan, stages, study, tune, tune_report, tuning
 from simlab.sweep.folder import Folder
 from simlab.sweep.pool import Outcome
 from simlab.sweep.trial import Trial
@@ -254,3 +255,22 @@ def test_a_whole_run_and_what_is_refused_before_it(asked: study.Study, toml: Pat
         study.load(str(toml), ["design.kind=tune"])
     # What it costs at most: a trial of vicreg-frozen and the comparison, in two cells and seeds, a pretraining each.
     assert plan.trainings(asked) == (10 + 1) * 2 * 2
+
+
+def test_hyperparameters_that_matter_are_named(asked: study.Study) -> None:
+    """60 random trials in two cells of different level: the score moves with the learning rate, and with nothing else;
+    the cells' levels are taken out."""
+    generator, space = np.random.default_rng(1), tune.distributions(asked, "vicreg-frozen")
+    done = []
+    for number in range(60):
+        at = {name: np.exp(generator.uniform(np.log(d.low), np.log(d.high))) for name, d in space.items()}
+        at = {name: round(v) if isinstance(space[name], optuna.distributions.IntDistribution) else float(v)
+              for name, v in at.items()}
+        level = 0.7 + 0.2 * (number % 2) + 0.02 * np.log10(at["learning_rate"])
+        done.append(tune.Done(number % 2, "vicreg-frozen", number, tuple(sorted(at.items())),
+                              tuple(level + generator.normal(0, 0.002, 4))))
+    rows = tune_report.importance(replace(asked, looks=(4,)), done)
+    assert [row["method"] for row in rows] == ["vicreg-frozen"] * len(space)  # the other arms have no trials
+    first, *others = rows
+    assert first["hyperparameter"] == "learning_rate" and first["importance"] > 0.6 and first["low"] > 0.5
+    assert all(row["importance"] < 0.15 for row in others) and "Fanova" in first["evaluator"]

@@ -44,7 +44,7 @@ def test_what_an_interval_says() -> None:
 
 
 def test_failed_seeds_and_looks_below_eight_spend_nothing() -> None:
-    """A look with too few pairs is no look; one that brings no new pair is the look before; the last spends the rest."""
+    """A look with too few pairs is no look, nor is one that brings no new pair; the last spends the rest."""
     data = np.linspace(-1, 1, 16)
     assert verdict(data, (4, 16), ROPE).high == interval(data, ALPHA)[2]
     data[:3] = np.nan  # 5 of 8, then 13 of 16
