@@ -73,10 +73,7 @@ def _tell(scripts: list, root: Path, args: argparse.Namespace) -> int:
 
     rows = []
     for script in scripts:
-        try:
-            state = files.state(script, root, args.out)
-        except SimlabError as error:
-            state = f"stale: no data ({error})"
+        state = files.state(script, root, args.out)
         rows.append({"figure": script.name, "state": state, "inputs": list(script.inputs), "title": script.title})
     if args.json:
         print(json.dumps(rows, indent=1))

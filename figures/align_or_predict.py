@@ -22,6 +22,9 @@ ARMS = {"vicreg-frozen": "align (VICReg), frozen", "mae-frozen": "predict (MAE),
         "supervised": "labels alone, tuned", "lda": "labels alone, least squares"}
 NAMES = {(True, True): "both", (True, False): "align", (False, True): "predict", (False, False): "neither"}
 
+MARKS = ({"color": LINES[0][0], "linewidth": 0.9, "linestyle": (0, (4, 1.5))},
+         {"color": LINES[1][0], "linewidth": 1.1, "linestyle": (0, (1, 1))})
+
 
 def numbers(published: Published) -> list[dict[str, Any]]:
     """One record an arm and cell (mean, interval), and one a threshold and amplitude."""
@@ -63,6 +66,8 @@ def draw(data: Data) -> Figure:
 
 
 def _panel(axes: Axes, mine: list[dict[str, Any]]) -> dict[str, Any]:
+    from matplotlib.lines import Line2D
+
     handles: dict[str, Any] = {}
     for series, (colour, dash, mark) in zip(ARMS.values(), LINES, strict=False):
         line = sorted((r for r in mine if r["series"] == series), key=lambda r: r["nu"])
@@ -76,10 +81,10 @@ def _panel(axes: Axes, mine: list[dict[str, Any]]) -> dict[str, Any]:
     handles["best possible"], = axes.plot(*zip(*ceiling, strict=True), **CEILING)
     first, last = ceiling[0][0], ceiling[-1][0]
     marks = {r["series"]: r["nu"] for r in mine if r["series"].startswith("threshold")}
-    for (series, at), colour in zip(marks.items(), (LINES[0][0], LINES[1][0]), strict=True):
+    for (series, at), style in zip(marks.items(), MARKS, strict=True):
         if at <= last:
-            axes.axvline(at, color=colour, linewidth=0.9, linestyle=(0, (2, 1.5)), zorder=2)
-        handles[series] = _mark(colour)
+            axes.axvline(at, zorder=2, **style)
+        handles[series] = Line2D([], [], **style)
     edges = sorted({first, last, *(at for at in marks.values() if at <= last)})
     for low, high in pairwise(edges):
         middle = (low + high) / 2
@@ -87,8 +92,3 @@ def _panel(axes: Axes, mine: list[dict[str, Any]]) -> dict[str, Any]:
         axes.text(middle, 1.02, name, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=6.5)
     return handles
 
-
-def _mark(colour: str) -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=colour, linewidth=0.9, linestyle=(0, (2, 1.5)))

@@ -125,7 +125,8 @@ def _of_axes(axes: Axes) -> list[Record]:
         elif len(offsets) > 1:
             found += [{"series": _name(marks, f"marks {i}"), "x": x, "y": y} for x, y in offsets.tolist()]
     for i, bar in enumerate(patch for patch in axes.patches if isinstance(patch, Rectangle)):
-        found.append({"series": f"bar {i}", "x": float(bar.get_x() + bar.get_width() / 2), "y": float(bar.get_height())})
+        middle, top = bar.get_x() + bar.get_width() / 2, bar.get_height()
+        found.append({"series": f"bar {i}", "x": float(middle), "y": float(top)})
     for i, image in enumerate(axes.images):
         pixels = np.asarray(image.get_array(), dtype=float)
         found += [{"series": f"image {i}", "x": x, "y": y, "value": float(f"{pixels[y, x]:.4g}")}
@@ -145,8 +146,11 @@ def _name(artist: Any, otherwise: str) -> str:
 
 
 def state(script: Script, root: Path, out: Path | None = None) -> str:
-    """"current", or why not: "not drawn", or "stale: the data changed", "... the script changed", "... no record"."""
-    now = script.record(root)
+    """"current", or why not: "no data", "not drawn", "stale: the data changed", "... the script changed", ..."""
+    try:
+        now = script.record(root)
+    except SimlabError as error:
+        return f"no data: {error}"
     for kind in script.kinds:
         path = (out or root / script.folder) / f"{script.name}.{kind}"
         if not path.is_file():

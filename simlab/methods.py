@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simlab.errors import OutOfDomain, unknown
-from simlab.training.method import Method
+from simlab.training.method import Method, Phase
 
-__all__ = ["METHODS", "Method", "add", "find"]
+__all__ = ["METHODS", "Method", "Phase", "add", "find"]
 
 _BASELINE = "simlab.training.baselines:"
 _SEQUENCE = "simlab.training.sequence:"
@@ -83,7 +83,14 @@ _TOKEN_POINTS = (
     ("visit-barlow", "Barlow Twins between a record's visits", "visit", "online", "barlow", "none"),
     ("token-lejepa", "LeJEPA between halves of a record's tokens (SIGReg)", "token", "online", "sigreg", "none"),
     ("sigreg-jepa", "latent prediction with SIGReg: online target, no EMA", "both", "online", "sigreg", "transformer"),
+    ("ramp-jepa", "multimodal JEPA, a quarter of the visits masked at first and three quarters at last", "both", "ema",
+     "none", "transformer"),
+    ("staged-jepa", "multimodal JEPA, visits masked first, then a modality", "both", "ema", "none", "transformer"),
 )
+CURRICULA = {
+    "ramp-jepa": (Phase(1.0, masked=(0.25, 0.75)),),
+    "staged-jepa": (Phase(0.5, view="visit"), Phase(0.5, view="cross-modal")),
+}
 
 
 def _adaptations(frozen: Method, theory: str | None = None) -> tuple[Method, ...]:
@@ -116,7 +123,7 @@ def _token_point(
 ) -> tuple[Method, ...]:
     return _adaptations(replace(_JEPA, name=f"{name}-frozen", view=view, target=target, against_collapse=against,
                                 meaning=f"{meaning}; encoder frozen, linear discriminant on top", predictor=predictor,
-                                theory=None, reads="tokens"))
+                                theory=None, reads="tokens", curriculum=CURRICULA.get(name, ())))
 
 
 METHODS: dict[str, Method] = {

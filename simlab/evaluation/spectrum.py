@@ -6,9 +6,11 @@ representation with a little noise has full rank. So they stand beside deviation
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 EPSILON = 1e-7  # RankMe's (Garrido et al. 2023, eq. 1)
@@ -32,13 +34,16 @@ def participation(values: Float[np.ndarray, "*fleet width"]) -> Float[np.ndarray
     return np.asarray(np.where(squares > 0, 1 / np.maximum(squares, 1e-300), 0.0))
 
 
-def alpha_req(values: Float[np.ndarray, "width"], floor: float = 1e-10) -> float:
+def alpha_req(values: Float[np.ndarray, "*fleet width"], floor: float = 1e-10) -> Float[np.ndarray, "*fleet"]:
     """alpha-ReQ: minus the least-squares slope of log eigenvalue on log rank; eigenvalues below floor x the first are
     left out. NaN with fewer than three. 0 for a flat spectrum, 1 for 1/rank. Source: Agrawal et al. 2022."""
-    kept = values[values > floor * values[0]] if len(values) else values
-    if len(kept) < 3:
-        return float("nan")
-    return float(-np.polyfit(np.log(np.arange(1, len(kept) + 1)), np.log(kept), 1)[0])
+    kept = values > floor * values[..., :1]
+    n = np.maximum(kept.sum(axis=-1, keepdims=True), 1)
+    rank = np.where(kept, np.log(np.arange(1, values.shape[-1] + 1)), 0.0)
+    level = np.where(kept, np.log(np.where(kept, values, 1.0)), 0.0)
+    rank = np.where(kept, rank - rank.sum(axis=-1, keepdims=True) / n, 0.0)
+    slope = (rank * level).sum(axis=-1) / np.maximum((rank**2).sum(axis=-1), 1e-300)
+    return np.asarray(np.where(kept.sum(axis=-1) > 2, -slope, np.nan))
 
 
 def lidar(z: Float[np.ndarray, "records width"], groups: Int[np.ndarray, "records"]) -> float:
@@ -47,41 +52,97 @@ def lidar(z: Float[np.ndarray, "records width"], groups: Int[np.ndarray, "record
     Groups are the subjects (or records, each with its views); those with one row are left out. NaN below two groups.
     Between 1 and width; W = s^2 I and B isotropic of rank r give r. Source: Thilak et al. 2024, eqs. 3-5.
     """
-    names, inverse, count = np.unique(groups, return_inverse=True, return_counts=True)
-    kept = count[inverse] > 1
-    if len(names[count > 1]) < 2:
-        return float("nan")
-    x = z[kept].astype(np.float64)
-    _, inverse = np.unique(inverse[kept], return_inverse=True)
-    size = np.bincount(inverse)
-    means = np.stack([np.bincount(inverse, weights=column) for column in x.T], axis=1) / size[:, None]
-    inside = x - means[inverse]
-    within = inside.T @ inside / (len(x) - len(size)) + LIDAR_WITHIN * np.eye(x.shape[1])
-    between = np.atleast_2d(np.cov(means, rowvar=False))
-    values, vectors = np.linalg.eigh(within)
-    root = (vectors / np.sqrt(values)) @ vectors.T
-    share = _shares(np.maximum(np.linalg.eigvalsh(root @ between @ root), 0.0)) + LIDAR_EPSILON
-    return float(np.exp(-(share * np.log(share)).sum()))
+    codes = np.unique(groups, return_inverse=True)[1]
+    return float(lidars(torch.as_tensor(z)[None], torch.as_tensor(codes)[None])[0])
 
 
-def summary(z: Float[Tensor, "members batch width"]) -> dict[str, Float[Tensor, "members"]]:
-    """What is followed along a training, one value a member: rankme, participation, sd-min, sd-max, norm.
+def lidars(
+    z: Float[Tensor, "members records width"], groups: Int[Tensor, "members records"]
+) -> Float[Tensor, "members"]:
+    """`lidar` of every member; groups are numbered from 0."""
+    exact = z.detach().double().cpu()
+    groups = groups.cpu()
+    count = torch.zeros(len(exact), int(groups.max()) + 1, dtype=torch.float64)
+    count.scatter_add_(1, groups, torch.ones(groups.shape, dtype=torch.float64))
+    several = count > 1
+    at = groups[..., None].expand_as(exact)
+    means = torch.zeros(*count.shape, exact.shape[2], dtype=torch.float64).scatter_add_(1, at, exact)
+    means = means / count.clamp_min(1)[..., None]
+    inside = (exact - means.gather(1, at)) * several.gather(1, groups)[..., None]
+    n = several.sum(dim=1).double()[:, None, None]  # groups, and below the rows that they have beyond one each
+    more = ((count - 1) * several).sum(dim=1)[:, None, None]
+    within = inside.transpose(1, 2) @ inside / more + LIDAR_WITHIN * torch.eye(exact.shape[2], dtype=torch.float64)
+    means = means * several[..., None]
+    apart = (means - means.sum(dim=1, keepdim=True) / n) * several[..., None]
+    between = apart.transpose(1, 2) @ apart / (n - 1)
+    usable = torch.isfinite(within + between).all(dim=(1, 2))
+    values, vectors = np.linalg.eigh(torch.where(usable[:, None, None], within, 0.0).numpy())
+    root = (vectors / np.sqrt(np.maximum(values, LIDAR_WITHIN))[:, None]) @ vectors.transpose(0, 2, 1)
+    across = root @ torch.where(usable[:, None, None], between, 0.0).numpy() @ root
+    share = _shares(np.maximum(np.linalg.eigvalsh(across), 0.0)) + LIDAR_EPSILON
+    found = torch.as_tensor(np.exp(-(share * np.log(share)).sum(axis=-1)))
+    return torch.where(usable & (several.sum(dim=1) > 1), found, torch.nan)
 
-    A member that diverged has ranks 0; the others' are what they would be without it.
+
+def summary(
+    z: Float[Tensor, "members batch width"], there: Bool[Tensor, "members batch"] | None = None
+) -> dict[str, Float[Tensor, "members"]]:
+    """What is followed along a training, one value a member: rankme, participation, alpha-req, sd-min, sd-max, norm.
+
+    A member that diverged has ranks 0; the others' are what they would be without it. alpha-req is 0 where fewer than
+    three eigenvalues count. `there`: the rows that are embeddings (None: all).
     """
     exact = z.detach().double()
-    centred = exact - exact.mean(dim=1, keepdim=True)
-    covariance = centred.transpose(1, 2) @ centred / (z.shape[1] - 1)
+    kept, rows = _kept(exact, there)
+    centred = (exact - (exact * kept).sum(dim=1, keepdim=True) / rows) * kept
+    covariance = centred.transpose(1, 2) @ centred / (rows - 1).clamp_min(1)
     finite = torch.isfinite(covariance).all(dim=(1, 2))[:, None, None]
-    values = np.maximum(np.linalg.eigvalsh(torch.where(finite, covariance, 0.0).cpu().numpy()), 0.0)
+    values = np.maximum(np.linalg.eigvalsh(torch.where(finite, covariance, 0.0).cpu().numpy())[:, ::-1], 0.0)
     deviation = torch.diagonal(covariance, dim1=1, dim2=2).sqrt().cpu()
     return {
         "rankme": torch.as_tensor(effective_rank(values)),
         "participation": torch.as_tensor(participation(values)),
+        "alpha-req": torch.as_tensor(np.nan_to_num(alpha_req(values))),
         "sd-min": deviation.amin(dim=1),
         "sd-max": deviation.amax(dim=1),
-        "norm": exact.square().sum(dim=2).mean(dim=1).sqrt().cpu(),
+        "norm": ((exact * kept).square().sum(dim=(1, 2)) / rows[:, 0, 0]).sqrt().cpu(),
     }
+
+
+def along(
+    shown: Mapping[str, Float[Tensor, "members batch width"]],
+    groups: Int[Tensor, "members batch"] | None = None,
+    there: Mapping[str, Bool[Tensor, "members batch"]] | None = None,
+) -> dict[str, Float[Tensor, "members"]]:
+    """`summary` of each view, NAME-VIEW, and "lidar" of the views together, each standardised: the rows of one group
+    (subject; None: of one record) belong together. LiDAR is 0 where it is not defined.
+
+    `there`: of a view, the rows that are embeddings (None: all); the others count nowhere.
+    """
+    exists = {role: None if there is None else there[role] for role in shown}
+    found = {f"{name}-{role}": v for role, z in shown.items() for name, v in summary(z, exists[role]).items()}
+    first = next(iter(shown.values()))
+    own = (torch.arange(first.shape[1]).expand(first.shape[:2]) if groups is None else groups).cpu()
+    alone = own.max() + 1 + torch.arange(first.shape[1] * len(shown)).view(len(shown), -1)  # a group of nobody else
+    codes = [own if exists[role] is None else torch.where(exists[role].cpu(), own, alone[i])
+             for i, role in enumerate(shown)]
+    stacked = torch.cat([_standard(z, exists[role]) for role, z in shown.items()], dim=1)
+    return found | {"lidar": torch.nan_to_num(lidars(stacked, torch.cat(codes, dim=1)))}
+
+
+def _standard(
+    z: Float[Tensor, "members batch width"], there: Bool[Tensor, "members batch"] | None
+) -> Float[Tensor, "members batch width"]:
+    exact = z.detach().double()
+    kept, rows = _kept(exact, there)
+    centred = exact - (exact * kept).sum(dim=1, keepdim=True) / rows
+    return centred / ((centred * kept).square().sum(dim=1, keepdim=True) / rows).sqrt().clamp_min(1e-12)
+
+
+def _kept(z: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weights (members, batch, 1) of rows that count, and their number (members, 1, 1)."""
+    kept = torch.ones_like(z[..., :1]) if there is None else there[..., None].to(z)
+    return kept, kept.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 def _shares(values: Float[np.ndarray, "*fleet width"]) -> Float[np.ndarray, "*fleet width"]:

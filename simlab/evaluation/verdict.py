@@ -65,7 +65,7 @@ def report(
         found |= {
             f"rankme/{name}": float(spectrum.effective_rank(values)),
             f"participation/{name}": float(spectrum.participation(values)),
-            f"alpha-req/{name}": spectrum.alpha_req(values),
+            f"alpha-req/{name}": float(spectrum.alpha_req(values)),
             f"sd-min/{name}": float(deviation.min()),
             f"sd-max/{name}": float(deviation.max()),
             f"norm/{name}": float(np.sqrt((z.astype(np.float64) ** 2).sum(axis=1).mean())),

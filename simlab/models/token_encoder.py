@@ -11,7 +11,7 @@ later visit say, does not show in them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -37,6 +37,10 @@ class TokenBatch:
     seen: Bool[Tensor, "members batch tokens"]
     time: Float[Tensor, "members batch tokens"]
     timed: Bool[Tensor, "members batch tokens"]
+
+    def only(self, kept: Bool[Tensor, "tokens"]) -> TokenBatch:
+        """The same with no other tokens seen than these."""
+        return replace(self, seen=self.seen & kept.to(self.seen.device))
 
     def relative(self, kept: Bool[Tensor, "members batch tokens"]) -> Float[Tensor, "members batch tokens"]:
         """Time since the latest kept token that has a time (negative before it); 0 for tokens without one."""

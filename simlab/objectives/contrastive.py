@@ -36,11 +36,14 @@ def similarities(
     b: Float[Tensor, "members batch width"],
     log_scale: Float[Tensor, "members 1"] | None = None,
 ) -> Float[Tensor, "members batch batch"]:
-    """Cosine of every pair over the temperature: the fixed one, or exp(-log_scale), never below 1/100."""
+    """Cosine of every pair over the temperature: the fixed one, or exp(-log_scale).
+
+    As in CLIP, the learned one is kept at 1/100 or above after each step (`Objective.at_most`), not in here.
+    """
     cosine = functional.normalize(a, dim=2) @ functional.normalize(b, dim=2).transpose(1, 2)
     if log_scale is None:
         return cosine / TEMPERATURE
-    return cosine * log_scale.clamp_max(math.log(SHARPEST)).exp()[:, :, None]
+    return cosine * log_scale.exp()[:, :, None]
 
 
 def clip(

@@ -153,9 +153,11 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
         search = chosen.design.kind == "boundary"  # how many batches it will take, nobody knows
         options = options if search else replace(options, estimate=round(foretold.seconds, 1))
         if foretold.seconds and not args.quiet:
-            most = f", all at most {duration(forecast.at_most(chosen, foretold.seconds)['seconds_at_most'])}"
-            print(f"about {duration(foretold.seconds)}{' for these cells' + most if search else ''} ({foretold.basis})",
-                  file=sys.stderr)
+            most = ""
+            if search:
+                seconds = forecast.at_most(chosen, foretold.seconds)["seconds_at_most"]
+                most = f" for these cells, all at most {duration(seconds)}"
+            print(f"about {duration(foretold.seconds)}{most} ({foretold.basis})", file=sys.stderr)
     with stop.polite_end():
         try:
             runner = {"tune": tune.run, "boundary": searching.run}.get(chosen.design.kind, driver.run)
@@ -219,6 +221,7 @@ def _closing(summary: Summary, name: str, foretold: float | None) -> str:
     folder, did = summary.folder, "nothing was left to compute"
     if summary.jobs_run:
         known = summary.stages.get("pretraining", {}).get("cached", 0)
+        known = 0 if summary.ended else known  # a search finds its own of an earlier batch there
         found = f" ({known} of them found in the cache)" if known else ""
         did = f"{summary.trainings} pretrainings{found}, {duration(summary.seconds)}"
         said = forecast.verdict(foretold, summary.seconds)
@@ -227,6 +230,7 @@ def _closing(summary: Summary, name: str, foretold: float | None) -> str:
     return "\n".join([
         f"table    {folder.table}  (digest {summary.digest[:16]}; {did})",
         f"map      {folder.png}, {folder.pdf.name}",
+        f"page     {folder.report}  (open it in a browser)",
         f"numbers  {folder.verdicts}, {folder.boundary.name}",
         "",
         "next:",

@@ -4,7 +4,7 @@
     score, label, risk, record/<cohort>    of the same records
     spectrum/<cohort>      singular values of the centred embedding, over the square root of its records
     readability/<factor>   share of a true factor's variance that is linear in the embedding (held-out records)
-    curve/<quantity>       the pretraining curve: loss and its parts at about fifty steps; curve/step
+    curve/<quantity>       the pretraining curve: loss and its parts at about 25 steps; curve/step
 
 Embeddings: representations by frozen or fine-tuned encoders, canonical projections, or (an arm without any) the score.
 Equal runs write equal bytes.

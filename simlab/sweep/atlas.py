@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
+from threadpoolctl import threadpool_limits
 
 from simlab import rng
 from simlab.errors import SimlabError, nearest
@@ -69,7 +70,8 @@ class Atlas:
     @cached_property
     def surfaces(self) -> tuple[Surface | None, ...]:
         """The surface fitted to each panel, as far as there is one (`simlab.sweep.surface`)."""
-        return tuple(surface.of(self.study, panel, self.scores) for panel in self.panels[: surface.MOST_PANELS])
+        with threadpool_limits(1):
+            return tuple(surface.of(self.study, panel, self.scores) for panel in self.panels[: surface.MOST_PANELS])
 
     @property
     def scattered(self) -> bool:

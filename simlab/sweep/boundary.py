@@ -41,9 +41,9 @@ def defaults(design: Design) -> Design:
         return design
     if design.width is None:
         raise InvalidStudy("design.kind = 'boundary' needs design.width: how narrow the boundary's band must be, on "
-                           "average, for the search to end (along the columns; on a log axis in units of its logarithm, where 0.2 "
-                           "is about 20 %).")
-    return replace(design, cells=design.cells or START, batch=design.batch or BATCH)
+                           "average, for the search to end (along the columns; on a log axis in units of its "
+                           "logarithm, where 0.2 is about 20 %).")
+    return replace(design, cells=design.cells or START, batch=design.batch or BATCH, around=design.around or "sign")
 
 
 def check(study: Study) -> None:
@@ -126,7 +126,8 @@ def at_most(study: Study) -> Study:
     for point in candidates(study):
         fresh.setdefault(tuple(point[i] for i in staged), []).append(point)
     turns = itertools.chain.from_iterable(itertools.zip_longest(*fresh.values()))
-    found += [point for point in turns if point is not None and point not in set(found)]
+    seen = set(found)
+    found += [point for point in turns if point is not None and point not in seen]
     n = max(len(study.points), min(most_cells(study), grid(study)))
     return replace(study, points=tuple(found[:n]), design=replace(study.design, rounds=(n,)))
 

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from simlab.errors import LeakDetected, SimlabError
 from simlab.evaluation import leak
 from simlab.files import write_text
+from simlab.report import page
+from simlab.sweep import again, figure, plan, provenance, results, sensitivity, standing, surface, textmap
 from simlab.sweep import atlas as maps
-from simlab.sweep import figure, plan, provenance, results, sensitivity, standing, surface, textmap
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 
@@ -87,7 +88,8 @@ class Summary:
             "files": {"table": str(folder.table), "verdicts": str(folder.verdicts), "boundary": str(folder.boundary),
                       "sensitivity": str(folder.sensitivity),
                       "surface": str(folder.surface),
-                      "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest)},
+                      "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest),
+                      "report": str(folder.report)},
         }
 
 
@@ -102,7 +104,7 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
     claim = standing.judge(manifest)
     provenance.write(folder, {**manifest, "digest": digest, "rows": len(table), "failed": len(failures),
                               "missing_jobs": missing, "standing": claim})
-    atlas, indices = None, []
+    atlas, indices, leaked = None, [], leak_message(table)
     if len(failures) < len(table):
         atlas = maps.build(study, table, claim["kind"])
         indices = sensitivity.records(study, table)
@@ -110,10 +112,15 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
             write_text(folder.sensitivity, maps.as_csv(indices))
         write_text(folder.verdicts, maps.as_csv(maps.verdict_records(atlas)))
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
-        write_text(folder.surface, maps.as_csv(surface.records(atlas)))
+        fitted = surface.records(atlas)
+        if fitted:
+            write_text(folder.surface, maps.as_csv(fitted))
+        else:
+            folder.surface.unlink(missing_ok=True)
         figure.save(atlas, folder.png, folder.pdf)
+        page.write(folder.path, again.command(study, folder.path), leaked)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
-                   leak_message(table), stages or {}, missing, claim, indices)
+                   leaked, stages or {}, missing, claim, indices)
 
 
 def part(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,

@@ -6,6 +6,7 @@
     DIR/results.parquet   the table; manifest.json: how it came about; verdicts.csv, boundary.csv, surface.csv,
                           sensitivity.csv
     DIR/search.jsonl      the batches of a search for the boundary
+    DIR/report.html       the page of the study, self-contained
     DIR/map.png, map.pdf  the map;   run.log: what happened, the workers' output included
     DIR/lock              held by the driver that works here
 """
@@ -48,6 +49,7 @@ class Folder:
         self.search = self.path / boundary.RECORD
         self.png = self.path / "map.png"
         self.pdf = self.path / "map.pdf"
+        self.report = self.path / "report.html"
         self.runlog = self.path / "run.log"
         self.artefacts = self.path / "artefacts"
 

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from simlab.errors import OutOfDomain
 from simlab.models.present import Presentation
 from simlab.models.tokens import Presented, Tokeniser
 from simlab.training import scores
 from simlab.training.data import Fit
 from simlab.training.loop import Diverged
-from simlab.training.pretrain import Encoders
+from simlab.training.pretrain import Encoders, Failed
 
 Arrays = dict[str, np.ndarray]
+ERRORS = {Diverged: "diverged", OutOfDomain: "refused"}  # of a member that could not be trained
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,23 @@ def unpack_source(arrays: Mapping[str, np.ndarray]) -> Source:
     return Source(shown, arrays["subjects"], {k: tuple(v) for k, v in told["channels"].items()})
 
 
-def pack_fleet(made: Sequence[Encoders | Diverged]) -> Arrays:
-    """A fleet's encoders in the order of its members; one that diverged as its error's text."""
+def pack_fleet(made: Sequence[Encoders | Failed]) -> Arrays:
+    """A fleet's encoders in the order of its members; one that could not be trained as its error's kind and text."""
     packed: Arrays = {}
     for member, found in enumerate(made):
-        part = {"diverged": np.array(str(found))} if isinstance(found, Diverged) else scores.pack_encoders(found)
+        word = next((name for kind, name in ERRORS.items() if isinstance(found, kind)), None)
+        part = {word: np.array(str(found))} if word else scores.pack_encoders(found)
         packed |= {f"{member}/{name}": array for name, array in part.items()}
     return packed
 
 
-def unpack_fleet(arrays: Mapping[str, np.ndarray]) -> list[Encoders | Diverged]:
+def unpack_fleet(arrays: Mapping[str, np.ndarray]) -> list[Encoders | Failed]:
     parts: dict[int, Arrays] = {}
     for name, array in arrays.items():
         member, _, rest = name.partition("/")
         parts.setdefault(int(member), {})[rest] = array
-    return [Diverged(str(part["diverged"])) if "diverged" in part else scores.unpack_encoders(part)
-            for _, part in sorted(parts.items())]
+    return [next((kind(str(part[name])) for kind, name in ERRORS.items() if name in part), None)
+            or scores.unpack_encoders(part) for _, part in sorted(parts.items())]
 
 
 def pack_fit(fit: Fit) -> Arrays | None:

@@ -22,13 +22,13 @@ from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 from simlab.sweep.stages import Stages, trained
 from simlab.training import search
+from simlab.training.loop import POINTS
 from simlab.training.pretrain import Settings
 from simlab.training.run import FAILURES, run_arm
 from simlab.training.scores import ProbeScore
 
 FEW, MORE = 2, 6  # pretraining steps that are timed: the difference is what a step costs
 SHORT = 9  # steps of fine-tuning that are timed
-POINTS = 50  # of a training curve (`simlab.training.loop`)
 CELLS = 3  # the first, the middle and the last
 
 T = TypeVar("T")

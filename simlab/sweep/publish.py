@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 
 from simlab.errors import SimlabError
 from simlab.files import write_aside
+from simlab.report import open_results, page
 from simlab.report.published import BOUNDARY, MANIFEST, PAGE, SENSITIVITY, STUDY, SURFACE, TABLE, VERDICTS
-from simlab.sweep import boundary, fields, finish, plan, results
+from simlab.sweep import again, boundary, fields, finish, plan, results
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study, difference
 
@@ -77,6 +78,8 @@ def publish(study: Study, folder: Folder, into: Path, with_failures: bool = Fals
     copied = {name: (folder.path / name).read_bytes() for name in COPIED if (folder.path / name).is_file()}
     frozen = _shareable(folder.read_frozen())
     copied[STUDY] = fields.dump(frozen).encode()
+    drawn = page.render(open_results(folder.path), again.published(study, path), finish.leak_message(table))
+    copied[PAGE] = drawn.encode()
     kept, said = table, "whole"
     for attempt, (words, keep) in enumerate([("whole", lambda t: t), *_reductions(study)]):
         kept, said = keep(kept), words if attempt == 0 else f"reduced to {words}"

@@ -97,6 +97,8 @@ class Design:
     cells: int | None = setting(None, COUNT, "number of cells (sobol); cells at the start (boundary)")
     batch: int | None = setting(None, COUNT, "trials of an arm (tune), or cells (boundary), asked for at once")
     width: float | None = setting(None, POSITIVE, "mean width of the boundary's band at which a search ends (boundary)")
+    around: str | None = setting(None, Choice(("margin", "sign")), "differences whose places a search seeks: zero and "
+                                 "the margin on either side of it, or zero alone (boundary)")
     rounds: tuple[int, ...] = ()
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,11 +30,11 @@ from simlab.sweep.finish import Summary
 from simlab.sweep.folder import Folder
 from simlab.sweep.layout import directions
 from simlab.sweep.results import failures
-from simlab.sweep.schema import Axis, Study
+from simlab.sweep.schema import Axis, Study, Value
 from simlab.sweep.surface import fitted
 
 WORDS = {
-    "width": "the band of the boundary is as narrow as design.width asks",
+    "width": "the band of the boundary is as narrow as design.width asks, and was so a batch before",
     "no boundary": "nowhere on the map does the band leave room for a change of sign",
     "cells": "the search has as many cells as it may (budget.cells)",
     "trainings": "another batch would cost more than budget.trainings",
@@ -47,13 +47,15 @@ WORDS = {
 class Step:
     """What follows from a table: the cells of the next batch with their acquisition, or why the search ends.
 
-    `width`, `widest`: of the boundary's band so far (`surface.Surface.width`); None without a surface.
+    `width`, `widest`: of the boundary's band so far (`surface.Surface.width`), `floor`: about how narrow these seeds
+    can make it, with any number of cells; None without a surface.
     """
 
     points: tuple[Point, ...] = ()
     acquisition: tuple[float, ...] = ()
     width: float | None = None
     widest: float | None = None
+    floor: float | None = None
     ended: str = ""
 
 
@@ -88,7 +90,7 @@ def work(study: Study, options: driver.Options, folder: Folder) -> Summary:
     provenance.write(folder, {**folder.read_manifest(), "search": _facts(study, step)})
     counts = {name.partition("/")[0] for name in stages}
     return replace(found, jobs_run=jobs, seconds=time.monotonic() - seconds,
-                   ended=f"search ended: {WORDS[step.ended]}\n",
+                   ended=f"search ended: {WORDS[step.ended]}{_hint(study, step)}\n",
                    trainings=plan.trainings(study) - before if jobs else 0,
                    stages={k: {kind: stages[f"{k}/{kind}"] for kind in ("computed", "cached")} for k in sorted(counts)})
 
@@ -99,10 +101,10 @@ def advance(study: Study, table: pa.Table) -> Step:
     if not arms:
         return Step(ended="no number")
     first, second = study.contrasts[0]
-    with threadpool_limits(1):
-        return decide(study, arms[first] - arms[second])
+    return decide(study, arms[first] - arms[second])
 
 
+@threadpool_limits.wrap(limits=1)
 def decide(study: Study, differences: Float[np.ndarray, "cells seeds"]) -> Step:
     """The next step, from the paired differences in the cells so far (NaN: an arm failed)."""
     columns, others = directions(study)
@@ -112,17 +114,26 @@ def decide(study: Study, differences: Float[np.ndarray, "cells seeds"]) -> Step:
     if surface is None:
         return Step(ended="no number")
     width, widest = surface.width()
-    here = Step(width=width, widest=widest)
+    here = Step(width=width, widest=widest, floor=surface.width(shared=True)[0])
     room = min(boundary.most_cells(study), boundary.grid(study)) - len(cells)
     assert study.design.width is not None and study.design.batch is not None
     if width == 0:
         return replace(here, ended="no boundary")
-    if width <= study.design.width:
+    if width <= study.design.width and _held(study, axes, cells, differences):
         return replace(here, ended="width")
     if room < 1:
         return replace(here, ended="cells" if len(cells) < boundary.grid(study) else "every cell")
     points, acquisition = ask(study, axes, differences, min(study.design.batch, room))
     return _afforded(study, replace(here, points=points, acquisition=acquisition))
+
+
+def _held(study: Study, axes: Sequence[Axis], cells: Sequence[Mapping[str, Value]],
+          differences: Float[np.ndarray, "cells seeds"]) -> bool:
+    """Whether the band was narrow enough before the last batch, too: one fit to few cells may flatter itself."""
+    if len(study.design.rounds) < 2:
+        return False
+    before = fitted(axes, cells[: study.design.rounds[-2]], differences[: study.design.rounds[-2]])
+    return before is not None and before.width()[0] <= (study.design.width or 0.0)
 
 
 def ask(study: Study, axes: Sequence[Axis], differences: Float[np.ndarray, "cells seeds"],
@@ -137,7 +148,7 @@ def ask(study: Study, axes: Sequence[Axis], differences: Float[np.ndarray, "cell
     names = [axis.name for axis in study.axes]
     wanted = [dict(zip(names, point, strict=True)) for point in boundary.candidates(study)]
     sampler = StraddleSampler(axes, wanted, levels(study))
-    known, space = optuna.create_study(direction="maximize", sampler=sampler), {}
+    known = optuna.create_study(direction="maximize", sampler=sampler)
     space = {axis.name: distribution(axis) for axis in study.axes}
     for i, pairs in enumerate(differences):
         there = pairs[np.isfinite(pairs)]
@@ -145,20 +156,18 @@ def ask(study: Study, axes: Sequence[Axis], differences: Float[np.ndarray, "cell
         known.add_trial(optuna.trial.create_trial(
             state=state, value=float(there.mean()) if len(there) else None, params=plan.cell(study, i),
             distributions=space, user_attrs={"differences": [float(v) if np.isfinite(v) else None for v in pairs]}))
-    trials = known.get_trials(deepcopy=False)
-    surface, points, acquisition = sampler.surface(trials), [], []
-    assert surface is not None
+    points, acquisition = [], []
     for _ in range(n):
         asked = known.ask(space).params
-        before = [dict(zip(names, point, strict=True)) for point in points]
-        acquisition.append(float(sampler.acquisition(surface, [asked], before)[0]))
         points.append(tuple(asked[name] for name in names))
+        acquisition.append(sampler.wanted)
     return tuple(points), tuple(acquisition)
 
 
 def levels(study: Study) -> tuple[float, ...]:
-    """The differences whose places are sought: zero, where the sign changes, and the margin on either side."""
-    return (0.0, -study.compare.rope, study.compare.rope) if study.compare.rope else (0.0,)
+    """The differences whose places are sought: zero, where the sign changes, and the margin on either side of it."""
+    rope = study.compare.rope if study.design.around == "margin" else 0.0
+    return (0.0, -rope, rope) if rope else (0.0,)
 
 
 def _afforded(study: Study, step: Step) -> Step:
@@ -178,7 +187,7 @@ def _afforded(study: Study, step: Step) -> Step:
 def _facts(study: Study, step: Step) -> dict[str, Any]:
     """A step in numbers: where the search stands before the batch, or at its end."""
     numbers = {key: None if value is None else float(f"{value:.6g}")
-               for key, value in (("width", step.width), ("widest", step.widest))}
+               for key, value in (("width", step.width), ("widest", step.widest), ("floor", step.floor))}
     asked = {} if step.ended else {"points": [list(point) for point in step.points],
                                    "acquisition": [float(f"{value:.6g}") for value in step.acquisition]}
     end = {"ended": step.ended} if step.ended else {"batch": len(study.design.rounds) - 1}
@@ -204,9 +213,16 @@ def _append(folder: Folder, study: Study, step: Step) -> None:
         os.fsync(file.fileno())
 
 
+def _hint(study: Study, step: Step) -> str:
+    """What else would help, where more cells would not."""
+    if step.ended in ("width", "no boundary") or step.floor is None or step.floor < (study.design.width or 0.0):
+        return ""
+    return f"; with these seeds the band stays about {step.floor:.2g} wide whatever the cells: more seeds narrow it"
+
+
 def _say(study: Study, step: Step, quiet: bool) -> None:
     if quiet or step.width is None:
         return
     then = WORDS[step.ended] if step.ended else f"{len(step.points)} cells more"
     print(f"{plan.n_cells(study)} cells: the boundary's band is {step.width:.2g} wide on average (asked: "
-          f"{study.design.width:g}); {then}", file=sys.stderr)
+          f"{study.design.width:g}); {then}{_hint(study, step)}", file=sys.stderr)

@@ -20,6 +20,7 @@ from simlab import cohort_checks, methods, rng
 from simlab.cohort import Cohort
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
+from simlab.evaluation.online import PREFIX
 from simlab.models import present, tokens
 from simlab.sweep import keys, packing, progress
 from simlab.sweep.cache import Cache
@@ -28,15 +29,14 @@ from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 from simlab.training import pretrain, token_encoders, token_pretrain
 from simlab.training.data import Bench, Fit, Labelled, Views
-from simlab.training.loop import Diverged
 from simlab.training.method import Method
-from simlab.training.pretrain import ROLES, Encoders, Settings
+from simlab.training.pretrain import ROLES, Encoders, Failed, Settings
 from simlab.training.run import FAILURES
 
 KEPT = 512  # fits (measures, limits) of one job in memory: more than the labels' settings x arms of any common map
 
 Shown = present.Presentation | tokens.Presented
-Fleet = dict[int, "Encoders | Diverged"]
+Fleet = dict[int, "Encoders | Failed"]
 
 
 class Stages:
@@ -83,7 +83,8 @@ class Stages:
             if self.cache is not None and seed not in self._sources:
                 self.cache.put(self.keys.source(spec, seed, self.reads), packing.pack_source(source))
             self._sources[seed] = source
-            self._unlabelled[seed] = cohort, presentation(inputs)
+            subject = np.unique(cohort.subject, return_inverse=True)[1]
+            self._unlabelled[seed] = cohort, presentation(inputs) | {"subject": subject}
         return self._unlabelled[seed]
 
     def sample(self, spec: Any, stage: str, n: int, seed: int, domain: str = "source") -> tuple[Views, Cohort]:
@@ -118,7 +119,7 @@ class Stages:
     def _recipe(self, arm: Method) -> Fleet:
         """Encoders for every seed of the job: from the cache, or trained as one fleet; untrained ones are cheap.
 
-        A member that diverged alone is its error.
+        A member that could not be trained is its error.
         """
         seeds = self.job.seeds
         pairs = [(rng.integer(self.study.seed, s, "initialisation"), rng.integer(self.study.seed, s, "order"))
@@ -130,18 +131,18 @@ class Stages:
             return dict(zip(seeds, one, strict=True))
         if not arm.pretrained:
             inputs = {role: self.unlabelled(seeds[0])[1][role].shape[1] for role in ROLES}
-            made = pretrain.random_encoders(inputs, self.settings, [initial for initial, _ in pairs])
+            made = pretrain.random_encoders(inputs, self.settings.of(arm), [initial for initial, _ in pairs])
             return dict(zip(seeds, made, strict=True))
 
-        def train() -> list[Encoders | Diverged]:
+        def train() -> list[Encoders | Failed]:
             progress.count("pretraining", len(seeds))
-            views = [self.unlabelled(s)[1] for s in seeds]
+            views = [{**shown, **_followed(cohort)} for cohort, shown in map(self.unlabelled, seeds)]
             return trained(arm, views, self.source(seeds[0]).presentation, self.settings, pairs)
 
         key = self.keys.pretraining(self.spec, arm)
         return dict(zip(seeds, self._fleet(key, train), strict=True))
 
-    def _fleet(self, key: str, train: Callable[[], list[Encoders | Diverged]]) -> list[Encoders | Diverged]:
+    def _fleet(self, key: str, train: Callable[[], list[Encoders | Failed]]) -> list[Encoders | Failed]:
         if self.cache is None:
             return packing.unpack_fleet(packing.pack_fleet(train()))
         with self.cache.claim(key):
@@ -193,7 +194,7 @@ class Stages:
     def _adapt(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> Fit:
         encoders = self.encoders(arm, seed)
         draws = rng.integer(self.study.seed, seed, "adaptation")
-        bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings, draws)
+        bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings.of(arm), draws)
         progress.count("adaptation")
         return train(arm, bench)
 
@@ -226,13 +227,20 @@ class Stages:
 
 def trained(
     arm: Method, views: Sequence[Views], presentation: Shown, settings: Settings, pairs: Sequence[tuple[int, int]]
-) -> list[Encoders | Diverged]:
+) -> list[Encoders | Failed]:
     """A fleet's encoders, pretrained on each member's unlabelled records."""
-    names = ("tokens", "times") if arm.reads == "tokens" else ROLES
+    names = (*(("tokens", "times") if arm.reads == "tokens" else ROLES), "subject",
+             *(name for name in views[0] if name.startswith(PREFIX)))
     data = {name: np.stack([own[name] for own in views]) for name in names}
     if arm.reads == "tokens":
         return token_pretrain.pretrain(data, layout_of(presentation), arm, settings, pairs)
     return pretrain.pretrain(data, arm, settings, pairs)
+
+
+def _followed(cohort: Cohort) -> Views:
+    """What the online probe reads along a training: the true factors, those with one value a record."""
+    return {f"{PREFIX}{name}": np.asarray(x, dtype=np.float32).reshape(len(cohort), -1)
+            for name, x in cohort.factors.items() if x.size and x.ndim < 3}
 
 
 def layout_of(presentation: Shown) -> tokens.Layout:

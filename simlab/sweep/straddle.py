@@ -1,7 +1,7 @@
 """An Optuna sampler that looks for a boundary: the straddle rule on a surface fitted to the finished trials.
 
 A trial is a cell; its per-seed differences are the user attribute `differences`. The next cell is, of those not asked
-for yet, the one with the largest 1.96 sd - |mean - level| (Bryan, Nichol, Genovese, Schneider, Miller & Wasserman
+for yet, the one with the largest REACH sd - |mean - level| (Bryan, Nichol, Genovese, Schneider, Miller & Wasserman
 2005): where the surface may well lie on the other side of the level. Cells of a batch that are still running count as
 seen, with the mean that the surface has there (Desautels, Krause & Burdick 2014), so that a batch spreads out.
 """
@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from simlab.sweep.journal import distribution
 from simlab.sweep.schema import Axis, Value
-from simlab.sweep.surface import Surface, fitted
+from simlab.sweep.surface import Surface, fitted, places
 
-REACH = 1.96  # standard deviations
+REACH = 3.0  # standard deviations: more than the 1.96 of the straddle rule, as in level-set estimation (Gotovos 2013)
 Cell = Mapping[str, Value]
 
 
@@ -34,6 +34,8 @@ class StraddleSampler(BaseSampler):
 
     def __init__(self, axes: Sequence[Axis], candidates: Sequence[Cell], levels: Sequence[float]) -> None:
         self.axes, self.candidates, self.levels = tuple(axes), list(candidates), tuple(levels)
+        self.wanted = float("nan")  # the acquisition of the cell that was asked for last
+        self._places = places(self.axes, self.candidates)
         self._fitted: tuple[Any, Surface | None] = ((), None)  # the last surface: a batch asks for it again and again
 
     def infer_relative_search_space(self, study: Trials, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -44,11 +46,14 @@ class StraddleSampler(BaseSampler):
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
         surface = self.surface(others)
         asked = {self._key(t.params) for t in others}
-        free = [cell for cell in self.candidates if self._key(cell) not in asked]
-        if surface is None or not free:
+        free = np.array([i for i, cell in enumerate(self.candidates) if self._key(cell) not in asked])
+        if surface is None or not len(free):
             raise ValueError("no cell is left to ask for" if surface is not None else "no trial has finished")
-        running = [t.params for t in others if t.state == TrialState.RUNNING]
-        return dict(free[int(np.argmax(self.acquisition(surface, free, running)))])
+        running = places(self.axes, [t.params for t in others if t.state == TrialState.RUNNING])
+        rule = self.acquisition(surface, self._places[free], running)
+        best = int(np.argmax(rule))
+        self.wanted = float(rule[best])
+        return dict(self.candidates[free[best]])
 
     def sample_independent(self, study: Trials, trial: FrozenTrial, param_name: str,
                            param_distribution: BaseDistribution) -> Any:
@@ -64,13 +69,12 @@ class StraddleSampler(BaseSampler):
             self._fitted = key, fitted(self.axes, [t.params for t in done], known)
         return self._fitted[1] if done else None
 
-    def acquisition(self, surface: Surface, cells: Sequence[Cell], running: Sequence[Cell]) -> Float[np.ndarray, " c"]:
-        """The straddle rule at these cells, once the running ones are seen."""
-        at, process = surface.at(cells), surface.process
-        mean = surface.seeds(at).mean(axis=1)
-        if running:
-            one = np.full(len(running), float(np.median(process.noise)))
-            process = process.with_points(surface.at(running), one)
+    def acquisition(self, surface: Surface, at: Float[np.ndarray, "cells axes"],
+                    running: Float[np.ndarray, "k axes"]) -> Float[np.ndarray, " cells"]:
+        """The straddle rule at these places, once the running ones are seen."""
+        mean, process = surface.seeds(at).mean(axis=1), surface.process
+        if len(running):
+            process = process.with_points(running, np.full(len(running), float(np.median(process.noise))))
         away = np.min([np.abs(mean - level) for level in self.levels], axis=0)
         return REACH * np.sqrt(process.variance(at)) - away
 

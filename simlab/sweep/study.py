@@ -161,7 +161,8 @@ def _design(raw: dict[str, Any], trials: int | None) -> Design:
     """The design, its numbers those of its kind. Raises InvalidStudy."""
     rounds = fields.listed(raw["rounds"], COUNT, "design.rounds") if "rounds" in raw else ()
     design = fields.read(Design, {k: v for k, v in raw.items() if k != "rounds"}, "design")
-    for key, kinds in (("cells", ("sobol", "boundary")), ("batch", ("tune", "boundary")), ("width", ("boundary",))):
+    for key, kinds in (("cells", ("sobol", "boundary")), ("batch", ("tune", "boundary")), ("width", ("boundary",)),
+                       ("around", ("boundary",))):
         if getattr(design, key) is not None and design.kind not in kinds:
             kind = " or ".join(f"'{kind}'" for kind in kinds)
             raise InvalidStudy(f"design.{key} is for design.kind = {kind}, not for '{design.kind}'.")

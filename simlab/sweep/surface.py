@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from simlab.sweep.atlas import Atlas, Panel
 
 MOST_CELLS = 1600  # of one surface: the algebra grows with their cube
-MOST_LEARNT = 120  # cells from which length scales are learnt
+MOST_LEARNT = 80  # cells from which length scales are learnt
 MOST_PANELS = 24  # surfaces of a study of many slices or contrasts
 GRID = (33, 21)  # points along columns and rows in `surface.csv`
 MOST_ROWS = 9  # rows of a search's boundary that are shown in words
@@ -39,7 +39,7 @@ class Surface:
     """One contrast's surface over `axes` (columns, then rows where there are any), and each seed's own.
 
     `differences`: of the cells with a number and the seeds that have all of them; `own`: each cell's variance of the
-    mean that it does not share with the other cells of its seeds.
+    mean that is its own (`noise`).
     """
 
     axes: tuple[Axis, ...]
@@ -48,33 +48,40 @@ class Surface:
     own: Float[np.ndarray, " cells"]
 
     def at(self, points: Sequence[Mapping[str, Value]]) -> Float[np.ndarray, "points axes"]:
-        """Coordinates of points, from 0 to 1 between the ends of each axis on its scale."""
-        return np.array([[_unit(axis, point[axis.name]) for axis in self.axes] for point in points])
+        """Coordinates of points."""
+        return places(self.axes, points)
 
     def seeds(self, at: Float[np.ndarray, "points axes"]) -> Float[np.ndarray, "points seeds"]:
         """Every seed's surface at these coordinates."""
         return self.process.weights(at) @ self.differences
 
     def band(
-        self, at: Float[np.ndarray, "points axes"], alpha: float = ALPHA
+        self, at: Float[np.ndarray, "points axes"], alpha: float = ALPHA, shared: bool = False
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-        """The surface's mean and the half width of its pointwise band, which is infinite below eight whole seeds."""
+        """The surface's mean and the half width of its pointwise band, which is infinite below eight whole seeds.
+
+        `shared`: only what the seeds share over the cells, about as narrow as these seeds can make it.
+        """
         each = self.seeds(at)
         n = each.shape[1]
         if n < MIN_SEEDS:
             return each.mean(axis=1), np.full(len(at), np.inf)
-        spread = np.sqrt(each.var(axis=1, ddof=1) / n + self.process.unseen(at))
-        return each.mean(axis=1), student(alpha, n - 1) * spread
+        scatter = each.var(axis=1, ddof=1) / n
+        if shared:
+            spread = np.maximum(scatter - self.process.weights(at) ** 2 @ self.own, 0.0)
+        else:
+            spread = scatter + self.process.unseen(at)
+        return each.mean(axis=1), student(alpha, n - 1) * np.sqrt(spread)
 
-    def crossing(self, row: Value | None = None, alpha: float = ALPHA) -> Crossing:
+    def crossing(self, row: Value | None = None, alpha: float = ALPHA, shared: bool = False) -> Crossing:
         """Where the surface last changes sign along the columns, with the stretch around it that its band holds.
 
         `low` and `high` are infinite where that stretch reaches beyond the axis; so is each of the two, with no point
         between, where the band leaves no room for a change of sign (`side` says who is ahead).
         """
         columns, steps = self.axes[0], np.linspace(0, 1, DENSE)
-        at = np.column_stack([steps, *([np.full(DENSE, _unit(self.axes[1], row))] if row is not None else [])])
-        mean, half = self.band(at, alpha)
+        at = np.column_stack([steps, *([np.full(DENSE, coordinate(self.axes[1], row))] if row is not None else [])])
+        mean, half = self.band(at, alpha, shared)
         open_ = np.abs(mean) <= half
         where = last_crossing(steps, mean)
         falling = bool(mean[-1] <= 0) if where is not None else bool(mean[-1] <= mean[0])
@@ -83,7 +90,7 @@ class Surface:
             i = int(np.searchsorted(steps, where))
             low, high = _reach(steps, mean, half, open_, min(i, DENSE - 1))
             low, high = min(low, where), max(high, where)
-            return Crossing(_value(columns, where), _end(columns, low), _end(columns, high), side)
+            return Crossing(location(columns, where), _end(columns, low), _end(columns, high), side)
         above = (mean[-1] > 0) == falling  # on which side beyond the axis it must be sought
         beyond = math.inf if above else -math.inf
         low, high = (beyond, beyond)
@@ -95,14 +102,15 @@ class Surface:
         """The values of the row axis, ascending; None alone where there is none."""
         return tuple(sorted(self.axes[1].values)) if len(self.axes) > 1 else (None,)  # type: ignore[type-var]
 
-    def width(self) -> tuple[float, float]:
+    def width(self, shared: bool = False) -> tuple[float, float]:
         """Mean and largest width of the boundary's band over the rows that it touches, within the axis.
 
         In units of the column axis, or of its natural logarithm. (0, 0) where it touches none: no change of sign.
         """
         columns = self.axes[0]
-        ends = [tuple(min(max(_unit(columns, v), 0.0), 1.0) for v in (found.low, found.high))
-                for found in map(self.crossing, self.rows()) if found.low < math.inf and found.high > -math.inf]
+        found = [self.crossing(row, shared=shared) for row in self.rows()]
+        ends = [tuple(min(max(coordinate(columns, v), 0.0), 1.0) for v in (at.low, at.high))
+                for at in found if at.low < math.inf and at.high > -math.inf]
         widths = [(high - low) * extent(columns) for low, high in ends]
         return (float(np.mean(widths)), max(widths)) if widths else (0.0, 0.0)
 
@@ -118,7 +126,7 @@ def fitted(axes: Sequence[Axis], points: Sequence[Mapping[str, Value]],
     if not 3 <= there.sum() <= MOST_CELLS or not whole.shape[1]:
         return None
     kept = [point for point, known in zip(points, there, strict=True) if known]
-    x = np.array([[_unit(axis, point[axis.name]) for axis in axes] for point in kept])
+    x = places(axes, kept)
     own, mean = noise(whole), whole.mean(axis=1)
     some = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_LEARNT)).round().astype(int))
     kernel = kriging.fit(x[some], mean[some], own[some]).kernel
@@ -127,15 +135,20 @@ def fitted(axes: Sequence[Axis], points: Sequence[Mapping[str, Value]],
 
 
 def noise(differences: Float[np.ndarray, "cells seeds"]) -> Float[np.ndarray, " cells"]:
-    """Variance of each cell's mean, without what a seed adds to all its cells alike; pooled and shrunk over the cells.
+    """Variance of each cell's mean that is the cell's own: what it shares with the other cells of its seeds moves the
+    whole surface, and is no reason to smooth it.
 
-    That common part moves the whole surface, and is no reason to smooth it.
+    Cells' variances, pooled and shrunk (`kriging.shrunk`), times one minus the cells' mean correlation over seeds.
     """
     n, seeds = differences.shape
-    if seeds < 2:
-        return np.zeros(n)
-    own = differences - differences.mean(axis=1, keepdims=True) - differences.mean(axis=0) + differences.mean()
-    return kriging.shrunk((own**2).sum(axis=1) / (seeds - 1) * n / (n - 1), seeds - 1) / seeds
+    variances = differences.var(axis=1, ddof=1) if seeds > 1 else np.zeros(n)
+    moving = variances > 0
+    k = int(moving.sum())
+    if k < 2:
+        return variances / seeds
+    each = (differences - differences.mean(axis=1, keepdims=True))[moving] / np.sqrt(variances[moving, None])
+    shared = (k * each.mean(axis=0).var(ddof=1) - 1) / (k - 1)  # Var(mean of k) = (1 + (k - 1) r)/k
+    return kriging.shrunk(variances, seeds - 1) * (1 - min(max(shared, 0.0), 1.0)) / seeds
 
 
 def extent(axis: Axis) -> float:
@@ -149,7 +162,13 @@ def _ends(axis: Axis) -> tuple[float, float]:
     return min(numbers), max(numbers)
 
 
-def _unit(axis: Axis, value: Value | None) -> float:
+def places(axes: Sequence[Axis], points: Sequence[Mapping[str, Value]]) -> Float[np.ndarray, "points axes"]:
+    """Coordinates of points, from 0 to 1 between the ends of each axis on its scale."""
+    rows = [[coordinate(axis, point[axis.name]) for axis in axes] for point in points]
+    return np.array(rows, dtype=float).reshape(len(rows), len(axes))
+
+
+def coordinate(axis: Axis, value: Value | None) -> float:
     """An axis's value as a coordinate from 0 to 1; infinities stay."""
     low, high = _ends(axis)
     number = float(value) if value is not None else math.nan
@@ -158,13 +177,14 @@ def _unit(axis: Axis, value: Value | None) -> float:
     return math.log(number / low) / math.log(high / low) if axis.scale == "log" else (number - low) / (high - low)
 
 
-def _value(axis: Axis, u: float) -> float:
+def location(axis: Axis, u: float) -> float:
+    """The axis's value at a coordinate from 0 to 1."""
     low, high = _ends(axis)
     return float(low * (high / low) ** u) if axis.scale == "log" else low + u * (high - low)
 
 
 def _end(axis: Axis, u: float) -> float:
-    return _value(axis, u) if math.isfinite(u) else u
+    return location(axis, u) if math.isfinite(u) else u
 
 
 def _reach(steps: np.ndarray, mean: np.ndarray, half: np.ndarray, open_: np.ndarray, i: int) -> tuple[float, float]:
@@ -212,7 +232,7 @@ def records(atlas: Atlas) -> list[dict[str, Any]]:
         at = np.array([(c, *r) for r in ([(v,) for v in steps[1]] if len(steps) > 1 else [()]) for c in steps[0]])
         mean, half = surface.band(at)
         for u, m, h in zip(at, mean, half, strict=True):
-            place = {f"p_{axis.name}": _short(_value(axis, v)) for axis, v in zip(surface.axes, u, strict=True)}
+            place = {f"p_{axis.name}": _short(location(axis, v)) for axis, v in zip(surface.axes, u, strict=True)}
             known = math.isfinite(h)
             found.append({"first": panel.contrast[0], "second": panel.contrast[1],
                           **{f"p_{k}": v for k, v in panel.slice.at.items()}, **place, "mean": _short(m),

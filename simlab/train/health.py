@@ -15,6 +15,7 @@ from simlab.training.pretrain import Encoders
 ROWS = 2000  # records that are read
 KEPT = 500  # of them whose embedding is kept
 POINTS = 6  # of the curve that are shown
+SHOWN = ("step", "loss", "lidar", "probe-c", "probe-label")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def examine(
     rows = {role: x[:ROWS] for role, x in views.items()}
     shown = encoders.represent(rows)
     factors = {**(factors or {}), **_site(site)}
-    features = {role: x.shape[1] for role, x in views.items()}
+    features = {role: views[role].shape[1] for role in shown}
     groups = np.unique(subjects, return_inverse=True)[1][:ROWS]
     word, numbers = verdict.report(shown, groups, features, encoders.exists(rows))
     if word != "diverged":
@@ -99,7 +100,7 @@ def text(arm: str, found: Sequence[Health]) -> list[str]:
     lines = [f"Verdict on {arm}: {words}.", _numbers(seen["numbers"])]  # type: ignore[arg-type]
     curve: list[dict[str, float]] = seen["curve"]  # type: ignore[assignment]
     chosen = [curve[i] for i in sorted({round(i) for i in np.linspace(0, len(curve) - 1, POINTS)})]
-    names = [n for n in chosen[0] if n in ("step", "loss") or n.split("-")[0] in ("skill", "rankme", "lag")
+    names = [n for n in chosen[0] if n in SHOWN or n.split("-")[0] in ("skill", "rankme", "lag")
              or n.startswith("sd-max")]  # fmt: skip
     wide = {n: max(len(n), 9) + 2 for n in names}
     lines += ["Along the training:", "".join(n.rjust(wide[n]) for n in names)]

@@ -8,10 +8,13 @@ scratch there is no P, and the same problem is ordinary ridge. MLP encoders are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import block_diag
 
-from simlab.errors import OutOfDomain
 from simlab.training import finetune, ridge
 from simlab.training.data import Bench, Fit, columns, encoder_diagnostics
 from simlab.training.method import Method
@@ -24,12 +27,12 @@ FINETUNE_PENALTIES = np.logspace(-2, 1, 7)
 
 
 def frozen_probe(method: Method, bench: Bench) -> Fit:
-    """A linear probe on the frozen representations of both views: linear discriminant, or ridge with its penalty tuned.
+    """A linear probe on the frozen representations of what the arm sees: linear discriminant, or ridge, penalty tuned.
 
     The untuned probe is what the closed form of frozen arms describes; it needs labels well above twice the width.
     """
-    _needs_all_streams(method)
     encoders = Encoders("identity", {}) if method.encoder == "identity" else bench.encoders
+    encoders = replace(encoders, roles=method.roles)
     shown = encoders.represent(bench.train.views)
     grid = ridge.grid(method, bench.settings)
     line = ridge.fit(side_by_side(shown), bench.train.y, bench.train.subjects, grid)
@@ -42,10 +45,9 @@ def finetuned(method: Method, bench: Bench) -> Fit:
     convex = method.reads == "features" and bench.settings.encoder == "linear" and method.adaptation != "frozen-mlp"
     if not convex:
         return finetune.fit(method, bench)
-    _needs_all_streams(method)
-    basis = directions(bench.encoders)
+    basis = directions(bench.encoders, method.roles)
     best, best_tau = None, 0.0
-    x = columns(bench.train.views, "all")
+    x = columns(bench.train.views, method.streams)
     for tau in TAUS:
         line = ridge.fit(stretch(x, basis, tau), bench.train.y, bench.train.subjects, FINETUNE_PENALTIES)
         if best is None or line.error < best.error:
@@ -53,7 +55,7 @@ def finetuned(method: Method, bench: Bench) -> Fit:
     assert best is not None
     weights = stretch(best.weights[None], basis, best_tau)[0]  # back to the features: the stretch is symmetric
     found = {**encoder_diagnostics(bench, bench.encoders), "diag/tau": best_tau, "diag/penalty": best.penalty}
-    return Fit(LinearScore("all", weights), found, scale="none")
+    return Fit(LinearScore(method.streams, weights), found, scale="none")
 
 
 def supervised(method: Method, bench: Bench) -> Fit:
@@ -65,21 +67,10 @@ def supervised(method: Method, bench: Bench) -> Fit:
     return Fit(LinearScore(method.streams, line.weights, line.intercept), {"diag/penalty": line.penalty})
 
 
-def _needs_all_streams(method: Method) -> None:
-    """Refuse an arm of one stream where both would be read: its numbers would be those of another arm."""
-    if method.streams != "all":
-        raise OutOfDomain(f"method {method.name}: streams = {method.streams!r} is not read here; a frozen probe and "
-                          "linear fine-tuning take both. Use adaptation = 'scratch', or MLP or token encoders.")
-
-
-def directions(encoders: Encoders) -> Float[np.ndarray, "features rank"]:
-    """An orthonormal basis of what linear encoders read, both views' features side by side (block diagonal)."""
-    blocks = [encoders.parameters[f"{role}.0.weight"][0].cpu().double().numpy() for role in ROLES]
-    p = [len(b) for b in blocks]
-    full = np.zeros((sum(p), sum(b.shape[1] for b in blocks)))
-    full[: p[0], : blocks[0].shape[1]] = blocks[0]
-    full[p[0] :, blocks[0].shape[1] :] = blocks[1]
-    u, s, _ = np.linalg.svd(full, full_matrices=False)
+def directions(encoders: Encoders, roles: Sequence[str] = ROLES) -> Float[np.ndarray, "features rank"]:
+    """An orthonormal basis of what linear encoders read, these views' features side by side (block diagonal)."""
+    blocks = [encoders.parameters[f"{role}.0.weight"][0].cpu().double().numpy() for role in roles]
+    u, s, _ = np.linalg.svd(block_diag(*blocks), full_matrices=False)
     return u[:, s > s.max() * 1e-6]
 
 

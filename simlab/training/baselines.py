@@ -130,6 +130,8 @@ def folds(bench: Bench) -> list[tuple[Int[np.ndarray, "inside"], Int[np.ndarray,
 
 def cca_lda(method: Method, bench: Bench) -> Fit:
     """The first `width` canonical pairs of the unlabelled records, then a linear discriminant on both projections."""
+    if method.streams != "all":
+        raise OutOfDomain(f"method {method.name}: streams = {method.streams!r}, but canonical pairs need two.")
     maps = canonical_maps(bench.pretraining["image"], bench.pretraining["clinical"], bench.settings.width)
 
     centres = {role: np.zeros(len(m)) for role, m in maps.items()}

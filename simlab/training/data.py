@@ -11,7 +11,7 @@ from jaxtyping import Float
 from simlab.errors import OutOfDomain
 from simlab.evaluation import verdict
 from simlab.evaluation.collapse import diagnostics
-from simlab.training.pretrain import ROLES, Encoders, Settings
+from simlab.training.pretrain import Encoders, Settings
 
 Views = Mapping[str, Float[np.ndarray, "records ..."]]  # features by role; what else arms read, by `Method.reads`
 Score = Callable[[Views], Float[np.ndarray, "records"]]
@@ -38,8 +38,8 @@ class Labelled:
 class Bench:
     """Everything that an arm may use, for one seed: nothing of it comes from a test or external record.
 
-    `pretraining`: the unlabelled records' views; `encoders`: those of the arm's recipe, pretrained or at their random
-    initialisation; `seed`: of the arm's own draws (folds).
+    `pretraining`: the unlabelled records' views, and "subject", a number for each record's; `encoders`: those of the
+    arm's recipe, pretrained or at their random initialisation; `seed`: of the arm's own draws (folds).
     """
 
     train: Labelled
@@ -72,16 +72,17 @@ def encoder_diagnostics(bench: Bench, encoders: Encoders) -> dict[str, float]:
     """The collapse columns of each view on unlabelled records; with `diagnostics = "full"` every one that there is.
 
     `diag/verdict` is 3 healthy, 2 dimensional collapse, 1 full collapse, 0 diverged (`verdict.WORST`); `diag/skill/...`
-    and `diag/lag/...` are the last point of the training curve. LiDAR takes the two views of a record as its samples.
+    and `diag/lag/...` are the last point of the training curve. LiDAR takes the views of a subject's records as its
+    samples.
     """
     if encoders.kind == "identity":
         return {}
     rows = {name: x[:2000] for name, x in bench.pretraining.items()}
     shown = encoders.represent(rows)
-    found = {k: v for role in ROLES for k, v in diagnostics(shown[role], role).items()}
+    found = {k: v for role, z in shown.items() for k, v in diagnostics(z, role).items()}
     if bench.settings.diagnostics == "full":
-        word, numbers = verdict.report(shown, features={role: rows[role].shape[1] for role in ROLES},
-                                        exists=encoders.exists(rows))
+        word, numbers = verdict.report(shown, rows.get("subject"), {role: rows[role].shape[1] for role in shown},
+                                       encoders.exists(rows))
         last = encoders.curve[-1] if encoders.curve else {}
         along = {k.replace("-", "/", 1): v for k, v in last.items() if k.split("-")[0] in ("skill", "lag")}
         more = {"verdict": float(verdict.WORST.index(word)), **numbers, **along}

@@ -10,17 +10,20 @@ import math
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from simlab.errors import DamagedFile, SimlabError
 from simlab.models.fleet import Parameters
+from simlab.training.device import keep_freed_memory
 
-FORMAT = 2
+FORMAT = 3
+POINTS = 25  # of a curve, about
 Batch = object
 Report = Callable[[int, dict[str, float]], None]
 
@@ -50,7 +53,11 @@ class Optimiser:
 
 @dataclass
 class Job:
-    """What to optimise. `state` holds tensors that change but are not optimised (an EMA target); it is saved too."""
+    """What to optimise. `state` holds tensors that change but are not optimised (an EMA target); it is saved too.
+
+    `held`: at a step, names that stay where they are (a phase of a curriculum). `at_most`: the largest value of a
+    parameter, kept after each step.
+    """
 
     parameters: Parameters
     loss: Callable[[Parameters, Batch, int], tuple[Tensor, dict[str, Tensor]]]  # -> (members,), parts (members,)
@@ -62,13 +69,15 @@ class Job:
     state: Parameters = field(default_factory=dict)
     generators: Sequence[torch.Generator] = ()
     name: str = "training"
+    held: Callable[[int], Collection[str]] = lambda step: ()
+    at_most: Mapping[str, float] = field(default_factory=dict)
     identity: Callable[[], Mapping[str, str]] = dict  # what makes a run this one: a checkpoint that differs is refused
 
 
 def train(
     job: Job, report: Report | None = None, checkpoint: Path | None = None, every: int = 0
 ) -> list[dict[str, list[float]]]:
-    """Run the job to its last step, in place; returns the curve: about fifty points, each a list over members.
+    """Run the job to its last step, in place; returns the curve: about 25 points, each a list over members.
 
     With a `checkpoint` path the run resumes from it when it exists, and saves there each `every` steps and at the end.
     Raises Diverged when no member's loss is finite any more, DamagedFile for a checkpoint that cannot be read or is
@@ -76,22 +85,31 @@ def train(
 
     Each point holds the loss and, as "best-loss" and "best-step", the least loss so far and its step.
     """
+    keep_freed_memory()
     leaves = [p.requires_grad_(True) for p in job.parameters.values()]
+    # AdamW acts on one tensor, (members, all parameters): the same bits as on each, without its cost for each.
+    whole = _side_by_side([p.detach() for p in leaves])
+    cuts = [p[0].numel() for p in leaves]
+    views = [part.view_as(p) for part, p in zip(whole.split(cuts, dim=1), leaves, strict=True)]
     optimiser = torch.optim.AdamW(
-        leaves, lr=job.optimiser.learning_rate, weight_decay=job.optimiser.weight_decay, foreach=True
+        [whole], lr=job.optimiser.learning_rate, weight_decay=job.optimiser.weight_decay, foreach=True
     )
     members = leaves[0].shape[:1]
     best = {"loss": leaves[0].new_full(members, math.inf), "step": leaves[0].new_zeros(members)}
     start, curve = _resume(job, optimiser, best, checkpoint)
-    stride = max(1, job.steps // 50)
+    whole.copy_(_side_by_side([p.detach() for p in leaves]))
+    stride = max(1, job.steps // POINTS)
     for step in range(start, job.steps):
         for group in optimiser.param_groups:
             group["lr"] = job.optimiser.rate(step, job.steps)
         losses, parts = job.loss(job.parameters, job.batch(step), step)
-        optimiser.zero_grad(set_to_none=True)
         losses.sum().backward()
-        clip_members(leaves, job.optimiser.clip)
+        held = job.held(step)
+        whole.grad = _side_by_side([
+            torch.zeros_like(p) if p.grad is None or name in held else p.grad for name, p in job.parameters.items()])
+        clip_members(whole.grad, job.optimiser.clip)
         optimiser.step()
+        _hand_back(job, views, held)
         job.after_step(step)
         _keep_best(best, losses.detach(), step)
         if step % stride == 0 or step + 1 == job.steps:
@@ -106,16 +124,28 @@ def train(
     return curve
 
 
+def _side_by_side(parts: Sequence[Tensor]) -> Float[Tensor, "members parameters"]:
+    return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
 @torch.no_grad()
-def clip_members(leaves: Sequence[Tensor], limit: float) -> None:
-    """Scale each member's gradient to at most this norm (over all its parameters), whatever the other members do."""
-    gradients = [p.grad for p in leaves if p.grad is not None]
-    flat = torch.cat([g.flatten(1) for g in gradients], dim=1)
+def _hand_back(job: Job, views: Sequence[Tensor], held: Collection[str]) -> None:
+    """After a step: the optimiser's numbers (`views`) become the parameters', but of those that are held."""
+    for (name, p), view in zip(job.parameters.items(), views, strict=True):
+        if name in held:
+            view.copy_(p)
+        if name in job.at_most:
+            view.clamp_max_(job.at_most[name])
+        p.grad = None
+    torch._foreach_copy_(list(job.parameters.values()), list(views))
+
+
+@torch.no_grad()
+def clip_members(gradient: Float[Tensor, "members parameters"], limit: float) -> None:
+    """In place: scale each member's gradient to at most this norm, whatever the other members do."""
     # One dot product a member: a sum over a whole fleet's rows is ordered otherwise for one row than for several.
-    norms = torch.stack([torch.dot(row, row) for row in flat]).sqrt()
-    scale = (limit / norms.clamp_min(1e-12)).clamp_max(1.0)
-    for g in gradients:
-        g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
+    norms = torch.stack([torch.dot(row, row) for row in gradient]).sqrt()
+    gradient.mul_((limit / norms.clamp_min(1e-12)).clamp_max(1.0)[:, None])
 
 
 def _point(name: str, step: int, losses: Tensor, parts: dict[str, Tensor]) -> dict[str, list[float]]:

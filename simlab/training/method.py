@@ -21,6 +21,35 @@ TUNINGS = ("cross-validated", "none")
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A stretch of a pretraining, and what differs in it from the method's own point; a curriculum is a tuple of them.
+
+    `share` of the steps (those of all phases add up to 1). `view`: None for the method's own. `masked`: the share that
+    is masked, as the setting of that name: None for it, one number, or (first, last), a ramp over the phase. `held`:
+    networks that do not move, by the start of their parameters' names ("encoder", "predict", or a role's encoder).
+    """
+
+    share: float
+    view: str | None = None
+    masked: float | tuple[float, float] | None = None
+    held: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Short, and good in the name of a file."""
+        masked = self.masked if isinstance(self.masked, tuple) else (self.masked,)
+        words = (f"{self.share:g}", self.view, *(f"m{m:g}" for m in masked if m is not None), *self.held)
+        return ".".join(word for word in words if word)
+
+    def masks(self, done: float, default: float) -> float:
+        """The share that is masked when `done` (0 to 1) of the phase is over."""
+        if self.masked is None:
+            return default
+        if isinstance(self.masked, tuple):
+            return self.masked[0] + (self.masked[1] - self.masked[0]) * done
+        return self.masked
+
+
+@dataclass(frozen=True)
 class Method:
     """One arm: what it sees, how it is pretrained, how it is adapted to the labels, and which theory predicts it.
 
@@ -31,6 +60,8 @@ class Method:
     (least squares on what cross-prediction keeps; map of condition number 1 alone), or None.
     `search`: the hyperparameters that a study of design "tune" searches for the arm (`simlab.training.search`); None:
     those that its axes imply.
+    `curriculum`: phases of the pretraining, one after the other; none: the same from beginning to end.
+    `width`: of each view's representation; None: the setting's.
     """
 
     name: str
@@ -47,6 +78,8 @@ class Method:
     theory: str | None = None
     reads: str = "features"
     search: tuple[str, ...] | None = None
+    curriculum: tuple[Phase, ...] = ()
+    width: int | None = None
 
     def __post_init__(self) -> None:
         for axis, allowed in (
@@ -71,6 +104,42 @@ class Method:
                               "reads = 'tokens'.")
         if ":" not in self.trainer:
             raise OutOfDomain(f"method {self.name}: trainer = {self.trainer!r}; expected 'module:function'.")
+        if self.width is not None and self.width < 1:
+            raise OutOfDomain(f"method {self.name}: width = {self.width}; expected at least 1.")
+        self._check_streams()
+        self._check_curriculum()
+
+    def _check_streams(self) -> None:
+        """Refuse an arm of one stream that needs both, or that reads what is not told by stream."""
+        views = {self.view, *(phase.view for phase in self.curriculum)}
+        needs = (
+            "pretraining between two views of features takes both" if self.reads == "features" and self.pretrained
+            else "the view cross-modal takes both" if views & {"cross-modal", "both"}
+            else f"reads = {self.reads!r} is of all streams" if self.reads in ("hours", "mask") else ""
+        )
+        if self.streams != "all" and needs:
+            raise OutOfDomain(f"method {self.name}: streams = {self.streams!r}, but {needs}; use streams = 'all', or "
+                              "reads = 'tokens' and a view within one stream (visit, token, coordinate, next-step).")
+
+    def _check_curriculum(self) -> None:
+        where = f"method {self.name}: curriculum"
+        if self.curriculum and not self.pretrained:
+            raise OutOfDomain(f"{where} is of a pretraining, and view = 'none' has none.")
+        shares = [phase.share for phase in self.curriculum]
+        if self.curriculum and (min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9):
+            raise OutOfDomain(f"{where}: shares {shares}; expected positive ones that add up to 1.")
+        for phase in self.curriculum:
+            if phase.view is not None and phase.view not in VIEWS[1:]:
+                raise OutOfDomain(f"{where}: view = {phase.view!r}; known: {', '.join(VIEWS[1:])}.")
+            if self.reads != "tokens" and (phase.view or phase.masked is not None):
+                raise OutOfDomain(f"{where}: view and masked need reads = 'tokens'.")
+            if not all(0 < phase.masks(done, 0.5) < 1 for done in (0, 1)):
+                raise OutOfDomain(f"{where}: masked = {phase.masked}; expected shares between 0 and 1.")
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that the arm sees, the first one first."""
+        return STREAMS[1:] if self.streams == "all" else (self.streams,)
 
     @property
     def pretrained(self) -> bool:
@@ -80,4 +149,18 @@ class Method:
     @property
     def recipe(self) -> tuple[str, ...]:
         """What pretraining depends on: arms of equal recipe share one pretrained encoder a seed."""
-        return (self.view, self.target, self.against_collapse, self.predictor, self.encoder, self.reads)
+        more = (self.streams if self.pretrained and self.streams != "all" else "", "_".join(map(str, self.curriculum)),
+                f"w{self.width}" if self.width else "")
+        own = (self.view, self.target, self.against_collapse, self.predictor, self.encoder, self.reads)
+        return (*own, *filter(None, more))
+
+    def phase(self, step: int, steps: int) -> tuple[Phase, float]:
+        """The phase at `step` of `steps`, and how much of it is over (0 at its first step, 1 at its last)."""
+        first, done = 0, 0.0
+        for phase in self.curriculum or (Phase(1.0),):
+            done += phase.share
+            end = round(done * steps)
+            if step < end:
+                break
+            first = end
+        return phase, (step - first) / max(1, end - first - 1)

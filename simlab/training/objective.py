@@ -10,6 +10,7 @@ made of the other view: its EMA encoder's embedding, its online embedding withou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,11 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from simlab.evaluation import online as online_probe
 from simlab.evaluation import spectrum
 from simlab.models import fleet
 from simlab.objectives import sigreg, vicreg
 from simlab.objectives.barlow import barlow
-from simlab.objectives.contrastive import chance, clip, first_scale
+from simlab.objectives.contrastive import SHARPEST, chance, clip, first_scale
 from simlab.objectives.prediction import constant_loss, prediction_loss, skill, squared_error
 from simlab.training.method import Method
 
@@ -47,6 +49,11 @@ class Objective:
     sliced: bool = False
     scaled: bool = False
 
+    @property
+    def at_most(self) -> dict[str, float]:
+        """The largest value of a parameter: CLIP keeps its scale at 100 after each step."""
+        return {"scale": math.log(SHARPEST)} if self.scaled else {}
+
     def parameters(self, members: int) -> fleet.Parameters:
         """Parameters of the objective itself."""
         return {"scale": first_scale(members)} if self.scaled else {}
@@ -55,10 +62,14 @@ class Objective:
         """`match`, at the learned scale where there is one."""
         return self.match(prediction, goal, scale) if self.scaled else self.match(prediction, goal)
 
-    def skill(self, prediction: Tensor, goal: Tensor, scale: Tensor | None = None) -> Float[Tensor, "members"]:
-        """1 - loss / loss of the best constant, for each member."""
-        flat = goal.mean(dim=1, keepdim=True).expand_as(goal)
-        best = self.constant(goal) if self.constant else self.match(flat, goal)
+    def skill(
+        self, prediction: Tensor, goal: Tensor, scale: Tensor | None = None, flat: Tensor | None = None
+    ) -> Float[Tensor, "members"]:
+        """1 - loss / loss of the best constant, for each member. `flat`: that constant, where it is not one for all."""
+        if flat is None and self.constant:
+            best = self.constant(goal)
+        else:
+            best = self.match(goal.mean(dim=1, keepdim=True).expand_as(goal) if flat is None else flat, goal)
         return skill(self.value(prediction, goal, scale), best)
 
 
@@ -109,7 +120,10 @@ def observe(
     views: Mapping[str, Tensor],
 ) -> Parts:
     """Diagnostics along the training, one value a member: skill by direction; of each view's embedding (the EMA
-    encoder's, where there is one) its rank, participation, deviations and norm; how far the EMA encoder lags."""
+    encoder's, where there is one) the numbers of `spectrum.along`; how far the EMA encoder lags; the online probe.
+
+    `views`: the watched records, by role; "subject" and "probe/NAME" as in `simlab.training.pretrain.pretrain`.
+    """
     online = {role: fleet.apply(parameters, role, views[role]) for role in ROLES}
     pairs = _pairs(method, parameters, state, views, online)
     scale = parameters.get("scale")
@@ -117,11 +131,10 @@ def observe(
              for name, pg in pairs.items()}
     if scale is not None:
         found["temperature"] = (-scale).exp()[:, 0]
-    for role in ROLES:
-        z = fleet.apply(state, role, views[role]) if state else online[role]
-        found |= {f"{name}-{role}": value for name, value in spectrum.summary(z).items()}
-        if state:
-            found[f"lag-{role}"] = _distance(state, parameters, role)
+    shown = {role: pairs[f"predict-{role}"][1] for role in ROLES} if state else online
+    found |= spectrum.along(shown, views.get("subject")) | online_probe.along(shown, views)
+    if state:
+        found |= {f"lag-{role}": _distance(state, parameters, role) for role in ROLES}
     return found
 
 

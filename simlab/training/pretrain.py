@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from simlab.errors import OutOfDomain
+from simlab.evaluation import online as online_probe
 from simlab.models import fleet
 from simlab.objectives import ema, sigreg
 from simlab.training import loop, objective
@@ -25,6 +26,7 @@ from simlab.training.device import find as find_device
 from simlab.training.method import Method
 
 ROLES = objective.ROLES
+Failed = loop.Diverged | OutOfDomain  # what becomes of a member that cannot be trained, where others can
 PROBE = 512  # unlabelled records, the first, on which diagnostics follow the training
 
 
@@ -54,19 +56,28 @@ class Settings:
     coordinates: int = 6  # blocks that a visit's vector is cut into (coordinate view)
     patch: int = 8  # voxels a side of a volume's patches
 
+    def of(self, method: Method) -> Settings:
+        """These, with the width of a method that has its own."""
+        return self if method.width is None else replace(self, width=method.width)
+
 
 @dataclass(frozen=True)
 class Encoders:
-    """One member's pretrained (or random) encoders, on the CPU, with the training curve that made them."""
+    """One member's pretrained (or random) encoders, on the CPU, with the training curve that made them.
+
+    `roles`: those that are represented, where nobody asks for others.
+    """
 
     kind: str
     parameters: fleet.Parameters
     curve: tuple[dict[str, float], ...] = ()
+    roles: tuple[str, ...] = ROLES
 
     def represent(
-        self, views: Mapping[str, Float[np.ndarray, "records ..."]], roles: Sequence[str] = ROLES
+        self, views: Mapping[str, Float[np.ndarray, "records ..."]]
     ) -> dict[str, Float[np.ndarray, "records width"]]:
-        """Each view's representation, (records, width) float64; the identity encoder returns the features."""
+        """Each role's representation, (records, width) float64; the identity encoder returns the features."""
+        roles = self.roles
         if self.kind == "identity":
             return {role: np.asarray(views[role], dtype=np.float64) for role in roles}
         made = {}
@@ -121,14 +132,17 @@ def pretrain(
     report: loop.Report | None = None,
     checkpoint: Path | None = None,
     every: int = 0,
-) -> list[Encoders | loop.Diverged]:
+) -> list[Encoders | Failed]:
     """Pretrain one encoder pair per member on its own unlabelled pairs.
 
     `views`: for each role (members, records, features) float32; `seeds`: per member (initialisation, order). Members of
-    equal shape train together and do not affect each other.
+    equal shape train together and do not affect each other. Beside the roles `views` may hold what is watched along the
+    training and never learnt from: "subject" (members, records), numbers of those whose records belong together, for
+    LiDAR (without it each record is its own), and "probe/NAME" (members, records, targets), for the online probe.
     A member that diverges alone is returned as its error.
     Raises loop.Diverged when all do, DamagedFile (checkpoint), OutOfDomain.
     """
+    settings = settings.of(method)
     if method.reads != "features":
         raise OutOfDomain(f"method {method.name} reads tokens, which these records were not cut into.")
     if settings.width == 1 and len(seeds) > 1:  # a product of one column may round otherwise in another fleet
@@ -159,7 +173,9 @@ def pretrain(
         steps=settings.steps,
         optimiser=loop.Optimiser(settings.learning_rate, settings.weight_decay),
         generators=order,
-        name="/".join((*method.recipe[:4], settings.encoder, str(settings.width))),
+        name="/".join((*method.recipe[:4], settings.encoder, str(settings.width), *method.recipe[6:])),
+        held=held(method, parameters, settings.steps),
+        at_most=terms.at_most,
         identity=lambda: identity(data, settings, seeds),
     )
     if method.target == "ema":
@@ -167,7 +183,7 @@ def pretrain(
         online = {k: parameters[k] for k in job.state}
         job.after_step = lambda step: ema.update(job.state, online, ema.momentum(step, job.steps))
     job.loss = objective.loss(method, terms, job.state)
-    probe = {role: x[:, :PROBE] for role, x in data.items()}
+    probe = {role: x[:, :PROBE] for role, x in (data | watched(views)).items()}
     job.observe = lambda step: objective.observe(method, terms, parameters, job.state, probe)
     curve = loop.train(job, report, checkpoint, every)
     # An EMA method is evaluated by its target encoders, as I-JEPA is.
@@ -176,26 +192,47 @@ def pretrain(
 
 
 def one_by_one(
-    run: Callable[..., list[Encoders | loop.Diverged]],
+    run: Callable[..., list[Encoders | Failed]],
     views: Mapping[str, Float[np.ndarray, "members records ..."]],
     seeds: Sequence[tuple[int, int]],
     report: loop.Report | None,
     checkpoint: Path | None,
     every: int,
-) -> list[Encoders | loop.Diverged]:
+) -> list[Encoders | Failed]:
     """Members trained one after the other by `run(views, seeds, report, checkpoint, every)`, each with a checkpoint of
     its own."""
-    made: list[Encoders | loop.Diverged] = []
+    made: list[Encoders | Failed] = []
     for m, seed in enumerate(seeds):
         own = {name: x[m : m + 1] for name, x in views.items()}
         file = checkpoint.with_name(f"{checkpoint.stem}-{m}{checkpoint.suffix}") if checkpoint else None
         try:
             made += run(own, [seed], report, file, every)
-        except loop.Diverged as error:
+        except (loop.Diverged, OutOfDomain) as error:
             made.append(error)
-    if all(isinstance(member, loop.Diverged) for member in made):
+    if all(isinstance(member, Exception) for member in made):
         raise made[0]  # type: ignore[misc]
     return made
+
+
+def held(method: Method, parameters: Mapping[str, Tensor], steps: int) -> Callable[[int], tuple[str, ...]]:
+    """The names of what a method's curriculum holds still, by step. Raises OutOfDomain for networks that it has not."""
+    for phase in method.curriculum:
+        for start in phase.held:
+            if not any(name.startswith(f"{start}") for name in parameters):
+                known = ", ".join(sorted({name.split(".")[0] for name in parameters}))
+                raise OutOfDomain(f"method {method.name}: curriculum holds {start!r}; its networks are {known}.")
+
+    def names(step: int) -> tuple[str, ...]:
+        starts = method.phase(step, steps)[0].held
+        return tuple(name for name in parameters if name.startswith(starts)) if starts else ()
+
+    return names
+
+
+def watched(views: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """What is handed over beside the views: subjects and the online probe's targets, one row a record."""
+    return {name: torch.as_tensor(np.asarray(x)) for name, x in views.items()
+            if name == "subject" or name.startswith(online_probe.PREFIX)}
 
 
 def identity(
@@ -210,7 +247,7 @@ def identity(
 
 def _member(
     settings: Settings, final: fleet.Parameters, curve: list[dict[str, list[float]]], m: int, job: loop.Job
-) -> Encoders | loop.Diverged:
+) -> Encoders | Failed:
     """Member m's encoders, or its error when its loss stopped being a number; the others are what they would be."""
     own = tuple({k: v[m if len(v) > 1 else 0] for k, v in point.items()} for point in curve)
     if own and not math.isfinite(own[-1]["loss"]):

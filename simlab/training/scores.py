@@ -44,7 +44,7 @@ class LinearScore:
 
 @dataclass(frozen=True)
 class ProbeScore:
-    """A linear function of both views' representations by frozen encoders."""
+    """A linear function of the representations by frozen encoders."""
 
     encoders: Encoders
     weights: Float[np.ndarray, "features"]
@@ -56,7 +56,7 @@ class ProbeScore:
 
 @dataclass(frozen=True)
 class ProjectionScore:
-    """A linear function of linear projections (features, k) of both views, each about its centre (features,)."""
+    """A linear function of linear projections (features, k) of views, each about its centre (features,)."""
 
     maps: Mapping[str, Float[np.ndarray, "_ k"]]
     centres: Mapping[str, Float[np.ndarray, "_"]]
@@ -72,16 +72,17 @@ class ProjectionScore:
 
 @dataclass(frozen=True)
 class JointScore:
-    """A linear function of a linear projection (features, k) of the standardised features of all streams."""
+    """A linear function of a linear projection (features, k) of the standardised features of the streams it sees."""
 
     centre: Float[np.ndarray, "features"]
     scale: Float[np.ndarray, "features"]
     map: Float[np.ndarray, "features k"]
     weights: Float[np.ndarray, "k"]
     intercept: float
+    streams: str = "all"
 
     def project(self, views: Views) -> Float[np.ndarray, "records k"]:
-        return (columns(views, "all") - self.centre) / self.scale @ self.map
+        return (columns(views, self.streams) - self.centre) / self.scale @ self.map
 
     def __call__(self, views: Views) -> Float[np.ndarray, "records"]:
         return self.project(views) @ self.weights + self.intercept
@@ -137,19 +138,21 @@ class NetworkScore:
 def project(
     views: Views, maps: Mapping[str, Float[np.ndarray, "_ k"]], centres: Mapping[str, Float[np.ndarray, "_"]]
 ) -> Float[np.ndarray, "records features"]:
-    """Both views' projections side by side."""
-    return np.concatenate([(np.asarray(views[r], dtype=np.float64) - centres[r]) @ maps[r] for r in ROLES], axis=1)
+    """The projections of the roles that have one, side by side."""
+    roles = [role for role in ROLES if role in maps]
+    return np.concatenate([(np.asarray(views[r], dtype=np.float64) - centres[r]) @ maps[r] for r in roles], axis=1)
 
 
 def side_by_side(views: Views) -> Float[np.ndarray, "records features"]:
-    """Both views' columns, the first role's first."""
-    return np.concatenate([views[role] for role in ROLES], axis=1)
+    """The columns of the roles that are there, the first role's first."""
+    return np.concatenate([views[role] for role in ROLES if role in views], axis=1)
 
 
 def pack_encoders(encoders: Encoders) -> Arrays:
     """Encoders as arrays (`unpack_encoders` gives the same bits back)."""
     parameters = {f"parameters/{k}": v.numpy() for k, v in encoders.parameters.items()}
-    told = {"encoder": np.array(encoders.kind), "curve": np.array(json.dumps(encoders.curve))}
+    told = {"encoder": np.array(encoders.kind), "curve": np.array(json.dumps(encoders.curve)),
+            "seen": np.array(encoders.roles)}
     if isinstance(encoders, TokenEncoders):
         told["tokens"] = np.array(json.dumps({name: _plain(getattr(encoders, name)) for name in OF_TOKENS}))
     return told | parameters
@@ -158,14 +161,14 @@ def pack_encoders(encoders: Encoders) -> Arrays:
 def unpack_encoders(arrays: Mapping[str, np.ndarray]) -> Encoders:
     """The encoders of `pack_encoders`. Raises KeyError or ValueError for anything else."""
     kind, parameters = str(arrays["encoder"]), _tensors(arrays, "parameters/")
-    curve = tuple(json.loads(str(arrays["curve"])))
+    curve, roles = tuple(json.loads(str(arrays["curve"]))), tuple(arrays["seen"].tolist())
     if "tokens" not in arrays:
-        return Encoders(kind, parameters, curve)
+        return Encoders(kind, parameters, curve, roles)
     told = json.loads(str(arrays["tokens"]))
     shape = told.pop("encoder")
     encoder = TokenEncoder(**{**shape, "layout": layout_of(shape["layout"])})
     told["layout"] = layout_of(told["layout"])
-    return TokenEncoders(kind=kind, parameters=parameters, curve=curve, encoder=encoder, **told)
+    return TokenEncoders(kind=kind, parameters=parameters, curve=curve, roles=roles, encoder=encoder, **told)
 
 
 def _plain(value: Any) -> Any:
@@ -189,7 +192,7 @@ def pack(score: Score) -> Arrays | None:
         return {"kind": np.array("projection"), **found, **_line(score)}
     if isinstance(score, JointScore):
         found = {"centre": score.centre, "scale": score.scale, "map": score.map}
-        return {"kind": np.array("joint"), **found, **_line(score)}
+        return {"kind": np.array("joint"), "streams": np.array(score.streams), **found, **_line(score)}
     if isinstance(score, TreeScore):
         return {"kind": np.array("trees"), "streams": np.array(score.streams), "text": np.array(score.text)}
     if isinstance(score, NetworkScore):
@@ -217,7 +220,7 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> Score:
     if kind == "projection":
         return ProjectionScore(_part(arrays, "maps/"), _part(arrays, "centres/"), *line)
     if kind == "joint":
-        return JointScore(arrays["centre"], arrays["scale"], arrays["map"], *line)
+        return JointScore(arrays["centre"], arrays["scale"], arrays["map"], *line, str(arrays["streams"]))
     raise ValueError(f"an unknown kind of score: {kind}")
 
 

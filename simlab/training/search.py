@@ -38,7 +38,7 @@ def names(method: Method, encoder: str) -> tuple[str, ...]:
     """
     if method.search is not None:
         return method.search
-    found = PRETRAINING if method.pretrained else ()
+    found = tuple(n for n in PRETRAINING if n != "width" or method.width is None) if method.pretrained else ()
     if method.tuning == "none":
         return found
     if by_steps(method, encoder):

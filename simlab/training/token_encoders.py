@@ -34,9 +34,7 @@ class TokenEncoders(Encoders):
         """Tokens as `features` reads them, for a fleet of one. Tokens of other roles than these are not seen."""
         tokens, times = self.layout.cut(shown["tokens"][None], shown["times"][None], self.blocks)
         batch = batch_of(torch.as_tensor(tokens), torch.as_tensor(times), self.encoder.layout, self.missing)
-        own = self.encoder.layout.places().role
-        kept = torch.stack([own == ROLES.index(role) for role in roles]).any(dim=0)
-        return TokenBatch(batch.values, batch.observed, batch.seen & kept, batch.time, batch.timed)
+        return batch.only(tokens_of(self.encoder.layout, roles))
 
     def features(
         self, parameters: Mapping[str, Tensor], inputs: TokenBatch, roles: Sequence[str] = ROLES
@@ -49,21 +47,22 @@ class TokenEncoders(Encoders):
         return torch.cat([made[role] for role in roles], dim=2)
 
     def represent(
-        self, views: Mapping[str, Float[np.ndarray, "records ..."]], roles: Sequence[str] = ROLES
+        self, views: Mapping[str, Float[np.ndarray, "records ..."]]
     ) -> dict[str, Float[np.ndarray, "records width"]]:
-        """Each role's representation in the light of the whole record, (records, width) float64."""
+        """Each role's representation in the light of all that these roles show, (records, width) float64."""
         parts = []
         with torch.no_grad():
             for start in range(0, len(views["tokens"]), CHUNK):
                 part = {k: views[k][start : start + CHUNK] for k in ("tokens", "times")}
-                parts.append(self.features(self.parameters, self.inputs(part))[0].numpy().astype(np.float64))
+                z = self.features(self.parameters, self.inputs(part, self.roles), self.roles)
+                parts.append(z[0].numpy().astype(np.float64))
         whole = np.concatenate(parts)
         return {role: whole[:, i * self.encoder.width : (i + 1) * self.encoder.width]
-                for i, role in enumerate(ROLES) if role in roles}
+                for i, role in enumerate(self.roles)}
 
     def exists(self, views: Mapping[str, Float[np.ndarray, "records ..."]]) -> dict[str, Bool[np.ndarray, "records"]]:
         """A record without a token of a role has the representation 0 there, which is nobody's embedding."""
-        return {role: self.inputs(views, (role,)).seen[0].any(dim=1).numpy() for role in ROLES}
+        return {role: self.inputs(views, (role,)).seen[0].any(dim=1).numpy() for role in self.roles}
 
     def own(self, roles: Sequence[str] = ROLES) -> fleet.Parameters:
         """All parameters: the roles share one encoder."""
@@ -77,9 +76,17 @@ class TokenEncoders(Encoders):
         return [name for name in self.parameters if name.startswith(late)]
 
 
+def tokens_of(layout: Layout, roles: Sequence[str]) -> Bool[Tensor, "tokens"]:
+    """Which tokens are of these roles."""
+    own = layout.places().role
+    return torch.stack([own == ROLES.index(role) for role in roles]).any(dim=0)
+
+
 def shape(layout: Layout, method: Method, settings: Settings) -> tuple[TokenEncoder, int]:
     """The encoder of a method on tokens of this layout, and the blocks that a vector is cut into (coordinate view)."""
-    blocks = settings.coordinates if method.view == "coordinate" else 1
+    settings = settings.of(method)
+    cut = any(view == "coordinate" for view in (method.view, *(phase.view for phase in method.curriculum)))
+    blocks = settings.coordinates if cut else 1
     made = TokenEncoder(layout.split(blocks), settings.token_encoder, settings.width, settings.hidden, settings.depth,
                         settings.decay)
     return made, blocks
@@ -99,4 +106,5 @@ def wrap(
     """One member's parameters as the encoders of an arm."""
     encoder, blocks = shape(layout, method, settings)
     return TokenEncoders(encoder=encoder, layout=layout, blocks=blocks, missing=settings.missing,
-                         how=settings.readout, kind=settings.token_encoder, parameters=parameters, curve=curve)
+                         how=settings.readout, kind=settings.token_encoder, parameters=parameters, curve=curve,
+                         roles=method.roles)

@@ -11,15 +11,18 @@ centred within their source and part: which token it is predicts nothing of them
 embeddings of the two halves, each encoded on its own, are matched: prediction and goal are one row a record.
 A goal is encoded in the light of the whole record, as in I-JEPA, or of the target tokens alone (setting `goal`): in
 the whole record attention may carry the context into it, and skill is then no proof that anything was predictable.
+A curriculum (`Method.phase`) sets view and masked share from the step's number alone, so that a run resumes in it.
 What keeps embeddings apart acts on the pooled context and on goals that carry a gradient, centred likewise.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -27,6 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from simlab.errors import OutOfDomain
+from simlab.evaluation import online as online_probe
 from simlab.evaluation import spectrum
 from simlab.models import fleet
 from simlab.models.predictor import Predictor
@@ -36,8 +40,8 @@ from simlab.objectives import ema, sigreg, views
 from simlab.training import loop, objective
 from simlab.training.device import find as find_device
 from simlab.training.method import Method
-from simlab.training.pretrain import PROBE, Encoders, Settings, identity, one_by_one
-from simlab.training.token_encoders import shape, wrap
+from simlab.training.pretrain import PROBE, Encoders, Failed, Settings, held, identity, one_by_one, watched
+from simlab.training.token_encoders import shape, tokens_of, wrap
 
 ROWS = 4  # target tokens of a record that are predicted in a step, drawn with replacement; one under contrast
 
@@ -51,12 +55,15 @@ def pretrain(
     report: loop.Report | None = None,
     checkpoint: Path | None = None,
     every: int = 0,
-) -> list[Encoders | loop.Diverged]:
+) -> list[Encoders | Failed]:
     """Pretrain one token encoder a member on its own unlabelled records, as `simlab.training.pretrain.pretrain` does.
 
-    `shown`: "tokens" and "times" of every member's records. Raises OutOfDomain where the view can split no record.
+    `shown`: "tokens" and "times" of every member's records, and what is watched. A member whose records the view cannot
+    split is returned as its error; raises OutOfDomain where it can split no member's.
     """
-    def apart() -> list[Encoders | loop.Diverged]:
+    settings = settings.of(method)
+
+    def apart() -> list[Encoders | Failed]:
         return one_by_one(lambda *own: pretrain(own[0], layout, method, settings, *own[1:]), shown, seeds, report,
                           checkpoint, every)
 
@@ -74,7 +81,12 @@ def pretrain(
                   | task.terms.parameters(members))
     parameters = {k: v.to(device) for k, v in parameters.items()}
     order = [_generator(s) for _, s in seeds]
-    source = Draws(task, torch.as_tensor(tokens), torch.as_tensor(times), order, device)
+    try:
+        source = Draws(task, torch.as_tensor(tokens), torch.as_tensor(times), order, device)
+    except OutOfDomain:
+        if members == 1:
+            raise
+        return apart()  # one of them alone fails
     if source.uneven:
         return apart()
     job = loop.Job(
@@ -85,18 +97,20 @@ def pretrain(
         optimiser=loop.Optimiser(settings.learning_rate, settings.weight_decay),
         generators=order,
         name="/".join((*method.recipe, settings.token_encoder, str(settings.width))),
-        identity=lambda: identity(dict(shown), settings, seeds),
+        held=held(method, parameters, settings.steps),
+        at_most=task.terms.at_most,
+        identity=lambda: identity(dict(shown), settings, seeds) | {"layout": _digest(layout)},
     )
     if method.target == "ema":
         job.state = {k: v.detach().clone() for k, v in parameters.items() if k.startswith("encoder.")}
         online = {k: parameters[k] for k in job.state}
         job.after_step = lambda step: ema.update(job.state, online, ema.momentum(step, job.steps))
     task.state = job.state
-    probe = source.probe()
-    job.observe = lambda step: task.observe(parameters, probe)
+    probe, beside = source.probe(), source.beside(watched(shown))
+    job.observe = lambda step: task.observe(parameters, probe, beside)
     curve = loop.train(job, report, checkpoint, every)
     final = {k: v.cpu() for k, v in (job.state or job.parameters).items() if k.startswith("encoder.")}
-    made: list[Encoders | loop.Diverged] = []
+    made: list[Encoders | Failed] = []
     for m in range(members):
         own = tuple({k: v[m if len(v) > 1 else 0] for k, v in point.items()} for point in curve)
         lost = own and not math.isfinite(own[-1]["loss"])
@@ -140,8 +154,11 @@ class Task:
             parts |= {f"spread-{name}": terms.spread(z, draw.slices) for name, z in apart.items()}
         return sum(parts.values(), start=torch.zeros(())), {k: v.detach() for k, v in parts.items()}
 
-    def pair(self, parameters: fleet.Parameters, draw: Draw) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Prediction and goal, (members, rows, _) each, and the embeddings that a spread acts on."""
+    def pair(
+        self, parameters: fleet.Parameters, draw: Draw, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Prediction and goal, (members, rows, _) each, and the embeddings that a spread acts on. `known`: tokens'
+        embeddings in the light of the whole record, where the caller has them already."""
         method, batch = self.method, draw.tokens
         z = self.encoder.encode(parameters, batch, draw.context)
         pooled = pool(z, draw.context)
@@ -152,8 +169,10 @@ class Task:
             return prediction, goal, apart
         own = self.state if method.target == "ema" else parameters
         with torch.set_grad_enabled(method.target != "ema" and torch.is_grad_enabled()):
-            shown = draw.target if alone or self.settings.goal == "target" else batch.seen
-            whole = self.encoder.encode(own, batch, shown)
+            if alone or self.settings.goal == "target":
+                whole = self.encoder.encode(own, batch, draw.target)
+            else:
+                whole = self.encoder.encode(own, batch, batch.seen) if known is None else known
             goal = pool(whole, draw.target) if alone else self._rows(whole, draw.slots)
         if not alone:
             goal = views.centre(goal, self.places.block.to(goal.device)[draw.slots].flatten(1), self.blocks)
@@ -173,6 +192,17 @@ class Task:
         known = self._rows(batch.observed.to(made.dtype), draw.slots)
         return made * known, self._rows(batch.values, draw.slots)
 
+    def constant(self, draw: Draw, goal: Tensor) -> Tensor | None:
+        """The best that can be said of what a token holds without its record: each source's and part's mean of what was
+        observed, 0 at the same places. None for embeddings, which are centred so already."""
+        if self.method.target != "input":
+            return None
+        known = self._rows(draw.tokens.observed.to(goal.dtype), draw.slots)
+        at = self.places.block.to(goal.device)[draw.slots].flatten(1)[..., None].expand_as(goal)
+        total, n = (torch.zeros(len(goal), self.blocks, goal.shape[2], device=goal.device).scatter_add_(1, at, x)
+                    for x in (goal, known))
+        return (total / n.clamp_min(1)).gather(1, at) * known
+
     @staticmethod
     def _rows(z: Tensor, slots: Tensor) -> Tensor:
         """The slots' tokens of every record, as rows."""
@@ -184,22 +214,29 @@ class Task:
         return (kept & (role == 0)).any(dim=2).long() + 2 * (kept & (role == 1)).any(dim=2).long()
 
     @torch.no_grad()
-    def observe(self, parameters: fleet.Parameters, draw: Draw) -> objective.Parts:
-        """Skill (of all rows, and by the role that is predicted), each role's spectrum, how far the EMA lags."""
-        prediction, goal, _ = self.pair(parameters, draw)
-        scale = parameters.get("scale")
-        found = {"skill": self.terms.skill(prediction, goal, scale)}
+    def observe(
+        self, parameters: fleet.Parameters, draw: Draw, beside: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> objective.Parts:
+        """Skill (of all rows, and by the role that is predicted), the numbers of `spectrum.along` of each role where a
+        record has it, how far the EMA lags; `beside`: subjects and the online probe's targets of these records."""
+        batch, layout = draw.tokens, self.encoder.layout
+        whole = self.encoder.encode(self.state or parameters, batch, batch.seen)
+        prediction, goal, _ = self.pair(parameters, draw, whole)
+        scale, flat = parameters.get("scale"), self.constant(draw, goal)
+        found = {"skill": self.terms.skill(prediction, goal, scale, flat)}
         if self.method.predictor != "none":
             role = self.places.role.to(goal.device)[draw.slots].flatten(1)
-            for i, name in enumerate(ROLES):
+            for i, name in ((i, name) for i, name in enumerate(ROLES) if name in self.method.roles):
                 rows = [role[m] == i for m in range(len(role))]
                 if all(int(r.sum()) > 1 for r in rows):
                     found[f"skill-{name}"] = torch.cat([
                         self.terms.skill(prediction[m : m + 1, r], goal[m : m + 1, r],
-                                         None if scale is None else scale[m : m + 1]) for m, r in enumerate(rows)])
-        shown = self.encoder.encode(self.state or parameters, draw.tokens, draw.tokens.seen)
-        for role_name, z in readout(shown, draw.tokens, self.encoder.layout, self.settings.readout).items():
-            found |= {f"{name}-{role_name}": value for name, value in spectrum.summary(z).items()}
+                                         None if scale is None else scale[m : m + 1],
+                                         None if flat is None else flat[m : m + 1, r]) for m, r in enumerate(rows)])
+        made = readout(whole, batch, layout, self.settings.readout)
+        shown = {name: made[name] for name in self.method.roles}
+        there = {name: (batch.seen & tokens_of(layout, (name,)).to(goal.device)).any(dim=2) for name in shown}
+        found |= spectrum.along(shown, beside.get("subject"), there) | online_probe.along(shown, beside)
         if self.state:
             apart = torch.cat([(self.state[n] - parameters[n]).flatten(1) for n in self.state], dim=1).norm(dim=1)
             size = torch.cat([parameters[n].flatten(1) for n in self.state], dim=1).norm(dim=1)
@@ -215,36 +252,54 @@ class Draws:
     ) -> None:
         settings, layout = task.settings, task.encoder.layout
         self.task, self.order, self.device = task, order, device
-        self.view = views.VIEWS[task.method.view]
         self.tokens, self.times = tokens.to(device), times.to(device)
-        self.seen = seen_tokens(tokens, times, layout, settings.missing)
-        whole = [views.eligible(self.view, one, task.places) for one in self.seen]
-        self.rows = [torch.nonzero(one)[:, 0] for one in whole]
-        if min(len(r) for r in self.rows) < 2:
-            raise OutOfDomain(
-                f"view {task.method.view!r} can split fewer than two of the records: it needs "
-                f"{NEEDS[task.method.view]}; choose another view or another cohort."
-            )
-        self.size = min(settings.batch, *(len(r) for r in self.rows))
+        self.kept = tokens_of(layout, task.method.roles)
+        self.seen = seen_tokens(tokens, times, layout, settings.missing) & self.kept
+        names = dict.fromkeys((task.method.view, *(p.view for p in task.method.curriculum if p.view)))
+        self.rows = {name: self._split(name) for name in names}  # of every member, by view
+        sizes = [[len(rows) for rows in found] for found in self.rows.values()]
         # Few records: a fleet of one size would give a member the batches of the one that has fewest.
-        self.uneven = len({min(len(r), max(settings.batch, PROBE)) for r in self.rows}) > 1
+        self.uneven = any(len({min(n, max(settings.batch, PROBE)) for n in of}) > 1 for of in sizes)
+
+    def _split(self, name: str) -> list[Tensor]:
+        """The records of each member that a view can split."""
+        found = [torch.nonzero(views.eligible(views.VIEWS[name], one, self.task.places))[:, 0] for one in self.seen]
+        if min(len(rows) for rows in found) < 2:
+            raise OutOfDomain(f"view {name!r} can split fewer than two of the records: it needs {NEEDS[name]}; choose "
+                              "another view or another cohort.")
+        return found
 
     def batch(self, step: int) -> Draw:
-        """Records with replacement, their split, slots and slices."""
-        picked = [own[torch.randint(len(own), (self.size,), generator=g)]
-                  for own, g in zip(self.rows, self.order, strict=True)]
-        return self._draw(picked, self.order)
+        """Records with replacement, their split, slots and slices, as the curriculum has it at this step."""
+        method, settings = self.task.method, self.task.settings
+        phase, done = method.phase(step, settings.steps)
+        name = phase.view or method.view
+        size = min(settings.batch, *(len(rows) for rows in self.rows[name]))
+        picked = [own[torch.randint(len(own), (size,), generator=g)]
+                  for own, g in zip(self.rows[name], self.order, strict=True)]
+        return self._draw(name, phase.masks(done, settings.masked), picked, self.order)
 
     def probe(self) -> Draw:
         """The first records, split once and for all: what diagnostics follow. Draws nothing from the order."""
-        size = min(PROBE, *(len(r) for r in self.rows))
-        return self._draw([own[:size] for own in self.rows], [_generator(0) for _ in self.order])
+        generators = [_generator(0) for _ in self.order]
+        return self._draw(self.task.method.view, self.task.settings.masked, self._watched(), generators)
 
-    def _draw(self, picked: Sequence[Tensor], generators: Sequence[torch.Generator]) -> Draw:
-        task = self.task
+    def beside(self, watched: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same records' rows of what is watched."""
+        return {name: torch.stack([x[m, rows] for m, rows in enumerate(self._watched())])
+                for name, x in watched.items()}
+
+    def _watched(self) -> list[Tensor]:
+        rows = self.rows[self.task.method.view]
+        return [own[: min(PROBE, *map(len, rows))] for own in rows]
+
+    def _draw(
+        self, name: str, share: float, picked: Sequence[Tensor], generators: Sequence[torch.Generator]
+    ) -> Draw:
+        task, view = self.task, views.VIEWS[name]
         parts: list[list[Tensor]] = []
         for m, (rows, g) in enumerate(zip(picked, generators, strict=True)):
-            context, target = self.view(self.seen[m, rows], task.places, g, task.settings.masked)
+            context, target = view(self.seen[m, rows], task.places, g, share)
             parts.append([context, target, views.slots(target, task.rows, g)])
         context, target, slots = (torch.stack(x).to(self.device) for x in zip(*parts, strict=True))
         slices = None
@@ -254,7 +309,7 @@ class Draws:
         at = torch.stack(list(picked)).to(self.device)
         every = torch.arange(len(at), device=self.device)[:, None]
         drawn = batch_of(self.tokens[every, at], self.times[every, at], task.encoder.layout, task.settings.missing)
-        return Draw(drawn, context, target, slots, slices)
+        return Draw(drawn.only(self.kept), context, target, slots, slices)
 
 
 NEEDS = {
@@ -265,6 +320,10 @@ NEEDS = {
     "both": "two visits or both roles in a record",
     "next-step": "two visits in a record",
 }
+
+
+def _digest(layout: Layout) -> str:
+    return hashlib.sha256(repr(layout).encode()).hexdigest()[:12]
 
 
 def _generator(seed: int) -> torch.Generator:

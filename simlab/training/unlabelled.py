@@ -14,7 +14,6 @@ from sklearn.exceptions import ConvergenceWarning
 from simlab.training import ridge
 from simlab.training.data import Bench, Fit, columns
 from simlab.training.method import Method
-from simlab.training.pretrain import ROLES
 from simlab.training.scores import JointScore, LinearScore, ProjectionScore, project
 
 CONFIDENT = 0.5  # share of the unlabelled records that self-training labels itself
@@ -27,7 +26,7 @@ def pca_ridge(method: Method, bench: Bench) -> Fit:
 
     Components keep their scale, as the encoders' embeddings do: the penalty acts on the small ones.
     """
-    records = {role: np.asarray(bench.pretraining[role], dtype=np.float64) for role in ROLES}
+    records = {role: np.asarray(bench.pretraining[role], dtype=np.float64) for role in method.roles}
     centres = {role: x.mean(axis=0) for role, x in records.items()}
     axes = {
         role: np.linalg.eigh(np.cov(x, rowvar=False))[1][:, ::-1][:, : bench.settings.width]
@@ -39,22 +38,23 @@ def pca_ridge(method: Method, bench: Bench) -> Fit:
 
 
 def factor_ridge(method: Method, bench: Bench) -> Fit:
-    """Posterior means of 2 x `width` factors of both views side by side (scikit-learn), then ridge, penalty tuned.
+    """Posterior means of `width` factors for each view, of all of them side by side (scikit-learn), then tuned ridge.
 
     Features are standardised first. As many factors as the encoders have outputs, at most one fewer than features.
     """
-    x = columns(bench.pretraining, "all")[:ROWS]
+    x = columns(bench.pretraining, method.streams)[:ROWS]
     centre, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-9)
-    model = FactorAnalysis(min(2 * bench.settings.width, x.shape[1] - 1), svd_method="lapack")
+    model = FactorAnalysis(min(len(method.roles) * bench.settings.width, x.shape[1] - 1), svd_method="lapack")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the likelihood is flat where factors are too many
         model.fit((x - centre) / scale)
     # Its `transform`, E[factors | x], as one matrix; the standardised features' mean is 0.
     weighed = model.components_ / model.noise_variance_
     shape = weighed.T @ np.linalg.inv(np.eye(len(weighed)) + weighed @ model.components_.T)
-    shown = JointScore(centre, scale, shape, np.zeros(len(weighed)), 0.0).project(bench.train.views)
+    shown = JointScore(centre, scale, shape, np.zeros(len(weighed)), 0.0, method.streams).project(bench.train.views)
     line = ridge.fit(shown, bench.train.y, bench.train.subjects, ridge.grid(method, bench.settings))
-    return Fit(JointScore(centre, scale, shape, line.weights, line.intercept), {"diag/penalty": line.penalty})
+    score = JointScore(centre, scale, shape, line.weights, line.intercept, method.streams)
+    return Fit(score, {"diag/penalty": line.penalty})
 
 
 def unlabelled_lda(method: Method, bench: Bench) -> Fit:

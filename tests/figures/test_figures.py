@@ -165,6 +165,21 @@ def test_listing_imports_no_array_module() -> None:
 
 def test_what_is_committed_is_current() -> None:
     """Every figure whose files lie in the repository: drawn from the results and by the script that lie beside it."""
-    found = {name: files.state(script, ROOT) for name, script in catalog.scripts(ROOT).items()}
+    found = {name: files.state(script, ROOT) for name, script in catalog.scripts(ROOT).items()
+             if any((ROOT / script.folder).glob(f"{name}.*"))}
     assert {"quick-map", "quick-curves", "theory_shifts", "knobs-label"} <= set(found)
     assert not {name: state for name, state in found.items() if state != "current"}
+
+
+def test_scores_have_intervals_and_lie_below_their_ceiling() -> None:
+    """A cell's mean is the table's, by pandas; no interval lies wholly above the best possible."""
+    from figures import study_curves
+
+    quick = open_results(QUICK)
+    found = study_curves.numbers(quick)
+    table = quick.table.to_pandas().query("metric == 'auc' and cohort == 'test'")
+    means = table.groupby(["method", "cell"])["value"].mean()
+    assert {r["method"] for r in found} == set(study_curves.arms(quick)) and len(found) == 5 * 25
+    for record in found:
+        assert record["mean"] == pytest.approx(means[record["method"], record["cell"]], rel=1e-12)
+        assert record["low"] < record["mean"] < record["high"] and record["low"] < record["ceiling"]

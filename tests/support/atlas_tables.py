@@ -22,19 +22,20 @@ BOUNDARIES = {
     "align-or-predict": [("cca-lda", "lda"), ("vicreg-frozen", "lda"), ("mae-frozen", "lda"), ("jepa-frozen", "lda")],
 }
 GRIDS = {
-    "shared-signal": [("vicreg-finetuned", "supervised"), ("jepa-finetuned", "supervised"),
-                      ("vicreg-finetuned", "self-training"), ("self-training", "supervised"),
-                      ("jepa-frozen", "vicreg-frozen"), ("mae-frozen", "vicreg-frozen"),
-                      ("clip-frozen", "vicreg-frozen"), ("data2vec-frozen-ridge", "data2vec-modality-frozen-ridge"),
-                      ("data2vec-both-frozen-ridge", "data2vec-modality-frozen-ridge")],
+    "shared-signal": [("vicreg-finetuned", "supervised"), ("vicreg-finetuned", "self-training"),
+                      ("jepa-frozen", "vicreg-frozen"), ("data2vec-frozen-ridge", "data2vec-modality-frozen-ridge")],
     "align-or-predict": [("vicreg-frozen", "mae-frozen"), ("jepa-frozen", "mae-frozen"),
-                         ("vicreg-frozen", "supervised"), ("mae-frozen", "supervised"),
-                         ("vicreg-finetuned", "supervised")],
+                         ("vicreg-frozen", "supervised")],
     "shared-signal-wide": [("jepa-frozen", "cca-lda"), ("jepa-frozen-ridge", "ridge"),
                            ("vicreg-frozen-ridge", "ridge"),
                            ("data2vec-frozen-ridge", "data2vec-modality-frozen-ridge")],
 }
+MASKS = ("data2vec-modality", "data2vec", "data2vec-both")
+FLAT = {"shared-signal-tokens": [*((f"{mask}-finetuned", "supervised") for mask in MASKS),
+                                 *((f"{mask}-finetuned", f"{mask}-frozen-ridge") for mask in MASKS),
+                                 *((f"{mask}-finetuned", "data2vec-modality-finetuned") for mask in MASKS[1:])]}
 AXES = {"shared-signal": ("w_c", "n_labelled"), "shared-signal-wide": ("w_c", "n_labelled"),
+        "shared-signal-tokens": ("w_c", "n_labelled"),
         "align-or-predict": ("alpha_g", "nu")}
 SIGNS = {"helps": "+", "hurts": "-", "equivalent": "=", "undecided": "?"}
 ROPE = 0.01
@@ -97,7 +98,8 @@ def boundary_lines(study: str) -> list[str]:
             decided = differences(study, first, second).loc[record[row_axis], "verdict"].isin(["helps", "hurts"]).any()
             at = crossing(study, first, second, record[row_axis]) if decided else None
             theory = record["predicted"]
-            shown = f"none, {record['side']}" if at is None else (
+            none = f"none, {record['side']}" if decided else "no cell decided"
+            shown = none if at is None else (
                 f"{number(at)} [{number(record['low'], '<')}, {number(record['high'], '>')}]")
             off = "" if at is None or np.isnan(theory) else (
                 f"{100 * (at / theory - 1):+.0f} %" if study == "shared-signal" else f"{at - theory:+.3f}")
@@ -123,6 +125,16 @@ def grid_lines(study: str, first: str, second: str) -> list[str]:
     return lines
 
 
+def flat_lines(study: str) -> list[str]:
+    """One row a contrast of a small study: difference and verdict sign in each cell, in the order of the cells."""
+    lines = []
+    for first, second in FLAT[study]:
+        found = differences(study, first, second)
+        marks = [f"{mean:+.3f}{SIGNS[word]}" for mean, word in zip(found["mean"], found["verdict"], strict=True)]
+        lines.append(f"| {first} - {second} | " + " | ".join(marks) + " |")
+    return lines
+
+
 def auc(study: str, arm: str, row: float, column: float) -> tuple[float, float, float]:
     """Mean AUC of an arm in one cell, with its interval."""
     return interval(scores(study)[arm].loc[row, column].to_numpy())
@@ -133,7 +145,7 @@ def all_lines() -> dict[str, list[str]]:
     found = {f"{study}: boundaries": boundary_lines(study) for study in BOUNDARIES}
     for study, contrasts in GRIDS.items():
         found |= {f"{study}: {a} - {b}": grid_lines(study, a, b) for a, b in contrasts}
-    return found
+    return found | {f"{study}: contrasts": flat_lines(study) for study in FLAT}
 
 
 if __name__ == "__main__":

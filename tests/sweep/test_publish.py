@@ -17,7 +17,7 @@ from conftest import ROOT
 
 from simlab.errors import DamagedFile, SimlabError, command
 from simlab.report import maps, open_results
-from simlab.sweep import finish, publish, results, study
+from simlab.sweep import again, finish, publish, results, study
 from simlab.sweep.__main__ import main
 from simlab.sweep.finish import Summary
 from simlab.sweep.folder import Folder
@@ -142,3 +142,25 @@ def test_what_is_missing_or_damaged_is_named(run: Run, tmp_path: Path) -> None:
     done.folder.frozen.write_text("[study]\nname = 'x'\n", encoding="utf-8")
     with pytest.raises(SimlabError, match=r"study.toml is no resolved study .KeyError: 'world'"):
         open_results(done.folder.path)
+
+
+def test_every_run_writes_its_page_with_commands_that_work(
+    run: Run, toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command is by name where the name leads to this very study, else by the frozen study beside the page."""
+    monkeypatch.chdir(tmp_path)
+    done = run()
+    page = done.folder.report.read_text(encoding="utf-8")
+    words = "python -m simlab.sweep out/study.toml --out out"
+    assert f"<code>{words} --cell 5 --seed 0</code>" in page
+    assert command(lambda argv: main(argv, function="sweep_fakes:good"),
+                   [*words.split()[3:], "--cell", "5", "--seed", "2"]) == 0
+    assert "the same, bit for bit" in capsys.readouterr().out
+    (tmp_path / "studies").mkdir()
+    shutil.copy(toml, tmp_path / "studies" / "small.toml")
+    assert again.command(done.study, done.folder.path) == "python -m simlab.sweep small --out out"
+    assert again.command(done.study, Path("runs/small")) == "python -m simlab.sweep small"
+    other = replace(done.study, seed=8)
+    assert again.command(other, Path("runs/my noise")).endswith("'runs/my noise/study.toml' --out 'runs/my noise'")
+    assert again.published(other, Path("results/small")) == "python -m simlab.sweep results/small/study.toml"
+    assert "Cost" in page and "default-src 'none'" in page

@@ -13,6 +13,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from simlab.limits import linear
 from simlab.methods import METHODS, Method
 from simlab.objectives.prediction import squared_error
+from simlab.training import loop
 from simlab.training.pretrain import Encoders, Settings, pretrain
 
 SETTINGS = Settings(encoder="linear", width=1, steps=500, batch=1024, learning_rate=0.02, weight_decay=0.0)
@@ -25,13 +26,13 @@ def exact(rng: np.random.Generator, n: int, p: int) -> np.ndarray:
     return x @ np.linalg.inv(np.linalg.cholesky(x.T @ x / n).T)
 
 
-def descend(depth: int, target: str, rho: list[float], covariance: float | None, time: float, start: float,
-            rate: float = 0.1) -> np.ndarray:
+def descend(depth: int, target: str, rho: list[float], covariance: float | tuple[float, ...] | None, time: float,
+            start: float, rate: float = 0.1) -> np.ndarray:
     """Full-batch gradient descent of an L-layer linear encoder and a linear predictor, all layers `start` x identity;
-    the encoder's modes by step. `covariance`: of every mode (None: inputs of variance 1, so that it is rho)."""
+    the encoder's modes by step. `covariance`: of the modes (None: inputs of variance 1, so that it is rho)."""
     z = torch.as_tensor(exact(np.random.default_rng(0), 64, 2 * len(rho)))[None]
     r = torch.tensor(rho, dtype=torch.float64)
-    x = z[:, :, : len(rho)] * (1.0 if covariance is None else torch.sqrt(covariance / r))
+    x = z[:, :, : len(rho)] * (1.0 if covariance is None else torch.sqrt(torch.tensor(covariance) / r))
     y = r * x + torch.sqrt(1 - r**2) * z[:, :, len(rho) :]
     layers = [(torch.eye(len(rho), dtype=torch.float64) * start)[None].requires_grad_() for _ in range(depth + 1)]
     path = []
@@ -59,36 +60,54 @@ def test_deep_linear_fixed_points(depth: int) -> None:
     np.testing.assert_allclose(pixels, [linear.reconstruction_fixed_point(r, depth) for r in rho], atol=1e-4)
 
 
-def test_latent_prediction_learns_predictable_modes_first() -> None:
-    """Equal covariances, L = 2: the times at which modes reach half their end are in the predicted order and within
-    10 % of the prediction; under reconstruction both modes come together (4 %)."""
-    rho, covariance, start = [0.9, 0.45], 0.5, 0.1
-    path = descend(2, "latent", rho, covariance, 1400, start)
-    reached = [np.argmax(path[:, i] > linear.jepa_fixed_point(r, 2) / 2) * 0.1 for i, r in enumerate(rho)]
-    expected = [linear.jepa_time(covariance, r, 2, start) for r in rho]
-    assert reached[0] < reached[1] and expected[0] < expected[1]
-    np.testing.assert_allclose(reached, expected, rtol=0.1)
-    path = descend(2, "input", rho, covariance, 160, 0.02)
-    level = linear.reconstruction_fixed_point(rho[1], 2) / 2
+@pytest.mark.parametrize(
+    ("depth", "covariance", "start", "time", "expected"),
+    [(1, (0.3, 0.6), 0.02, 500, [1, 0]), (2, 0.5, 0.1, 1100, [0, 1]), (3, 0.5, 0.25, 1500, [0, 1])],
+)
+def test_latent_prediction_learns_modes_in_the_predicted_order(
+    depth: int, covariance: float | tuple[float, ...], start: float, time: float, expected: list[int]
+) -> None:
+    """Times at which modes (rho .9, .6) reach half their end: in the predicted order, within 10 % of the prediction.
+    One layer: rho does not enter, the larger covariance comes first though it is less predictable; deeper, at equal
+    covariances, the more predictable one, and by more the deeper (ratio of the times 1.1 and 1.4)."""
+    rho = [0.9, 0.6]
+    each = np.broadcast_to(covariance, 2)
+    path = descend(depth, "latent", rho, covariance, time, start, 0.4)
+    reached = np.array([np.argmax(path[:, i] > linear.jepa_fixed_point(r, depth) / 2) * 0.4 for i, r in enumerate(rho)])
+    times = np.array([linear.jepa_time(lam, r, depth, start) for lam, r in zip(each, rho, strict=True)])
+    assert np.argsort(reached).tolist() == np.argsort(times).tolist() == expected
+    np.testing.assert_allclose(reached, times, rtol=0.1)
+
+
+@pytest.mark.parametrize(("depth", "start", "time"), [(2, 0.02, 160), (3, 0.05, 600)])
+def test_reconstruction_learns_modes_of_equal_covariance_together(depth: int, start: float, time: float) -> None:
+    """However predictable: when both reach half of the lesser's end (5 %), and near the predicted time (15 %)."""
+    path = descend(depth, "input", [0.9, 0.6], 0.5, time, start)
+    level = linear.reconstruction_fixed_point(0.6, depth) / 2
     together = [np.argmax(path[:, i] > level) * 0.1 for i in range(2)]
-    assert together[0] == pytest.approx(together[1], rel=0.04)
-    assert together[0] == pytest.approx(linear.reconstruction_time(covariance, 2, 0.02), rel=0.15)
+    assert together[0] == pytest.approx(together[1], rel=0.05)
+    assert together[0] == pytest.approx(linear.reconstruction_time(0.5, depth, start), rel=0.15)
 
 
-@pytest.mark.parametrize("share", [0.5, 0.95, 1.05, 1.5])
-def test_weight_decay_collapses_a_self_predicting_network_at_its_threshold(share: float) -> None:
-    """Scalar encoder and predictor, view noise .5, stop-gradient target: alive below 1/(4 (1 + noise)), dead above."""
-    noise = 0.5
-    decay = share / (4 * (1 + noise))
-    z = torch.as_tensor(exact(np.random.default_rng(1), 64, 3))[None]
+def test_weight_decay_collapses_a_self_predicting_network_at_its_threshold() -> None:
+    """The training loop on a scalar encoder and predictor, view noise .5, stop-gradient target: alive below
+    1/(4 (1 + noise)), dead above; four decays as one fleet. Adam moves both alike, so the network stays balanced."""
+    noise, shares = 0.5, (0.5, 0.95, 1.05, 1.5)
+    decay = torch.tensor(shares) / (4 * (1 + noise))
+    z = torch.as_tensor(exact(np.random.default_rng(1), 64, 3), dtype=torch.float32)[None].expand(4, -1, -1)
     one, two = (z[:, :, :1] + noise**0.5 * z[:, :, i : i + 1] for i in (1, 2))
-    w, p = (torch.ones(1, 1, 1, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    for _ in range(6000):
-        loss = squared_error(one * w * p, (two * w).detach()).sum() / 2
-        for v, g in zip((w, p), torch.autograd.grad(loss, (w, p)), strict=True):
-            v.data -= 0.1 * (g + decay * v.data)
-    assert float(p.detach()) == pytest.approx(linear.decayed_fixed_point(decay, noise), abs=1e-4)
-    assert (float(w.detach()) > 0.1) == (share < 1)
+    parameters = {name: torch.ones(4, 1, 1) for name in ("encoder", "predictor")}
+
+    def loss(now: dict[str, torch.Tensor], batch: object, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        w, p = now["encoder"], now["predictor"]
+        error = squared_error(one @ w @ p, (two @ w).detach())
+        return error / 2 + decay / 2 * (w.square() + p.square()).sum(dim=(1, 2)), {}
+
+    loop.train(loop.Job(parameters, loss, lambda step: None, 3000, loop.Optimiser(0.01, weight_decay=0.0)))
+    w, p = (parameters[name].flatten().numpy() for name in ("encoder", "predictor"))
+    ends = [linear.decayed_fixed_point(float(d), noise) for d in decay]
+    np.testing.assert_allclose(p, ends, atol=5e-3)
+    assert ((w > 0.1) == (np.array(shares) < 1)).all()
 
 
 def trained(method: Method, views: dict[str, np.ndarray], width: int, **other: float) -> list[Encoders]:
@@ -198,18 +217,21 @@ def test_what_the_features_themselves_hold(streams: str, shared: tuple[float, fl
 
 
 def test_vicreg_on_the_class_graph_is_lda(rng: np.random.Generator) -> None:
-    """Pairs drawn within a class: the two directions kept are those of linear discriminant analysis."""
+    """Pairs drawn within a class, four for each record: the two directions kept are those of linear discriminant
+    analysis. 1.4 and 1.0 degrees apart here, .9 and .6 with eight pairs and twice the batch."""
     y = rng.integers(0, 3, 6000)
     corners = 2.5 * np.array([[1.0, 0.0], [-0.5, 0.87], [-0.5, -0.87]]) @ np.linalg.qr(rng.standard_normal((6, 2)))[0].T
     x = (rng.standard_normal((6000, 6)) + corners[y]) * np.linspace(0.5, 2, 6)
-    partner = np.empty(6000, dtype=int)
-    for c in range(3):
-        rows = np.flatnonzero(y == c)
-        partner[rows] = rng.permutation(rows)
-    views = {"image": x[None], "clinical": x[partner][None]}
-    weights = trained(METHODS["vicreg-frozen"], views, 2)[0].parameters["image.0.weight"][0].double().numpy()
+    partner = np.empty((4, 6000), dtype=int)
+    for pairs in partner:
+        for c in range(3):
+            rows = np.flatnonzero(y == c)
+            pairs[rows] = rng.permutation(rows)
+    views = {"image": np.tile(x, (4, 1))[None], "clinical": x[partner.ravel()][None]}
+    made = trained(METHODS["vicreg-frozen"], views, 2, steps=1000)[0]
+    weights = made.parameters["image.0.weight"][0].double().numpy()
     expected = LinearDiscriminantAnalysis(solver="eigen").fit(x, y).scalings_[:, :2]
-    assert np.degrees(subspace_angles(weights, expected)).max() < 6
+    assert np.degrees(subspace_angles(weights, expected)).max() < 2.5
 
 
 @pytest.mark.parametrize("name", ["vicreg-frozen", "barlow-frozen", "lejepa-frozen"])
@@ -232,17 +254,24 @@ def test_a_shared_nuisance_takes_over_at_the_signals_correlation(name: str, rng:
         assert (kept > 0.9 and nuisance < 0.1) if nu < 0.5 else (nuisance > 0.9 and kept < 0.1), (nu, kept, nuisance)
 
 
-def test_held_out_pairs_bound_what_contrast_estimates(rng: np.random.Generator) -> None:
-    """log N - InfoNCE of a trained encoder on records it never saw stays below min(MI, log N), and is above 0. A cosine
-    at a fixed temperature is a poor critic of one shared factor: about .07 of .51."""
+@pytest.mark.parametrize(("name", "rho", "n"), [("clip-frozen", 0.8, 128), ("clip-learned-frozen", 0.95, 16)])
+def test_held_out_pairs_bound_what_contrast_estimates(name: str, rho: float, n: int, rng: np.random.Generator) -> None:
+    """log N - InfoNCE of a trained encoder on pairs it never saw stays below min(MI, log N), and is near it: three
+    shared factors of known information (1.53 nats below log 128; 3.49, above log 16 = 2.77). Pairs torn apart: below 0,
+    where nothing is shared."""
     from simlab.objectives.contrastive import clip
 
-    n, rho = 6000, 0.8
-    s, e = rng.standard_normal((2, 2 * n, 1))
+    records = 6000
+    s, e = rng.standard_normal((2, 2 * records, 3))
     pair = {"image": s, "clinical": rho * s + np.sqrt(1 - rho**2) * e}
-    views = {r: np.concatenate([x, rng.standard_normal((2 * n, 2))], 1)[None] for r, x in pair.items()}
-    made = trained(METHODS["clip-frozen"], {r: x[:, :n] for r, x in views.items()}, 3, batch=128)[0]
-    z = made.represent({r: x[0, n:] for r, x in views.items()})
-    a, b = (torch.as_tensor(z[r][:5888]).reshape(46, 128, 3) for r in ("image", "clinical"))
-    found = np.log(128) - clip(a, b).numpy()
-    assert 0.03 < found.mean() < -0.5 * np.log(1 - rho**2) + 3 * found.std() / np.sqrt(46)
+    views = {r: np.concatenate([x, rng.standard_normal((2 * records, 2))], 1)[None] for r, x in pair.items()}
+    made = trained(METHODS[name], {r: x[:, :records] for r, x in views.items()}, 4, batch=n)[0]
+    z = made.represent({r: x[0, records:] for r, x in views.items()})
+    batches = records // n
+    a, b = (torch.as_tensor(z[r][: batches * n]).reshape(batches, n, 4) for r in ("image", "clinical"))
+    scale = torch.full((batches, 1), -np.log(made.curve[-1].get("temperature", 0.1)), dtype=torch.float64)
+    found, torn = (np.log(n) - clip(a, other, scale).numpy() for other in (b, b.roll(1, dims=1)))
+    se = found.std() / np.sqrt(batches)
+    bound = min(-1.5 * np.log(1 - rho**2), np.log(n))
+    assert 0.65 * bound < found.mean() < bound + 3 * se
+    assert torn.mean() < 0

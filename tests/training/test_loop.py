@@ -109,7 +109,7 @@ def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path: Path) 
 
 
 def test_the_best_so_far_is_the_least_loss_of_all_steps_and_survives_a_kill(tmp_path: Path) -> None:
-    """A loss that falls until step 7 and rises after it, different for each member; 120 steps, 60 curve points."""
+    """A loss that falls until step 7 and rises after it, different for each member; 120 steps, 31 curve points."""
     def job() -> loop.Job:
         p = {"w": torch.ones(2, 1)}
         start = torch.tensor([1.0, 2.0])
@@ -121,7 +121,7 @@ def test_the_best_so_far_is_the_least_loss_of_all_steps_and_survives_a_kill(tmp_
 
     whole = loop.train(job())
     assert whole[-1]["best-loss"] == [0.0, 0.0] and whole[-1]["best-step"] == [7.0, 7.0]
-    assert whole[2]["step"] == [4.0] and whole[2]["best-loss"] == [3.0, 6.0]  # at 4; step 3 was no number
+    assert whole[1]["step"] == [4.0] and whole[1]["best-loss"] == [3.0, 6.0]  # at 4; step 3 was no number
 
     def kill(step: int, parts: dict[str, float]) -> None:
         if step > 20:
@@ -154,11 +154,20 @@ def test_a_save_that_is_interrupted_leaves_the_one_before(tmp_path: Path, monkey
 
 
 def test_each_member_is_clipped_by_its_own_norm() -> None:
-    a, b = torch.zeros(2, 3), torch.zeros(2, 1, 2)
-    a.grad, b.grad = torch.tensor([[3.0, 0, 0], [0.3, 0, 0]]), torch.tensor([[[4.0, 0]], [[0.4, 0]]])
-    loop.clip_members([a, b], 1.0)
-    torch.testing.assert_close(a.grad, torch.tensor([[0.6, 0, 0], [0.3, 0, 0]]))
-    torch.testing.assert_close(b.grad, torch.tensor([[[0.8, 0]], [[0.4, 0]]]))
+    gradient = torch.tensor([[3.0, 0, 0, 4.0], [0.3, 0, 0, 0.4]])
+    loop.clip_members(gradient, 1.0)
+    torch.testing.assert_close(gradient, torch.tensor([[0.6, 0, 0, 0.8], [0.3, 0, 0, 0.4]]))
+
+
+def test_a_bound_is_kept_after_each_step_and_holds_nothing_fast() -> None:
+    """From 9, pulled upwards it stays at its bound of 1; pulled to one half it gets there: no gradient dies (CLIP's
+    scale; a clamp inside the loss would hold it at 9 for good)."""
+    for pull, end in ((3.0, 1.0), (0.5, 0.5)):
+        p = {"scale": torch.full((1, 1), 9.0)}
+        job = loop.Job(p, lambda q, b, s, to=pull: ((q["scale"].flatten() - to).square(), {}), lambda s: None, 200,
+                       loop.Optimiser(0.05, 0.0), at_most={"scale": 1.0})
+        loop.train(job)
+        assert float(p["scale"]) == pytest.approx(end, abs=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:

@@ -9,18 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from token_records import LAYOUT, SETTINGS, run, same, shown
 
 from simlab.errors import OutOfDomain
 from simlab.methods import METHODS, Method
-from simlab.models import tokens
-from simlab.models.tokens import Layout
 from simlab.training import token_encoders, token_pretrain
 from simlab.training.loop import Diverged
 from simlab.training.pretrain import Encoders, Settings
 
-SETTINGS = Settings(width=4, hidden=8, depth=1, steps=4, batch=12, coordinates=2)
-LAYOUT = Layout((tokens.Source("ct", "image", 4, 3), tokens.Source("labs", "clinical", 3, 3, partial=True),
-                 tokens.Source("history", "clinical", 2, 1, static=True)))  # fmt: skip
 POINTS = {m.recipe: m for m in METHODS.values() if m.pretrained and m.name.endswith("-frozen") and m.reads == "tokens"}
 NAMED = [
     *POINTS.values(),
@@ -31,34 +27,6 @@ NAMED = [
     replace(METHODS["ijepa-frozen"], name="alone-ema", view="both", against_collapse="contrastive", predictor="none"),
     replace(METHODS["ijepa-frozen"], name="sigreg-input", target="input", against_collapse="sigreg", predictor="mlp"),
 ]  # fmt: skip
-
-
-def shown(members: int = 2, records: int = 40, seed: int = 3) -> dict[str, np.ndarray]:
-    """Records of one to three visits, a stream missing now and then, something shared that persists."""
-    draw = np.random.default_rng(seed)
-    values = np.full((members, records, LAYOUT.tokens, LAYOUT.features), np.nan, np.float32)
-    times = np.full((members, records, LAYOUT.tokens), np.nan, np.float32)
-    visit = LAYOUT.places().visit.numpy()
-    when = np.sort(draw.random((members, records, 3)), axis=2)
-    cause = draw.standard_normal((members, records, 1, 1))
-    for s, at in zip(LAYOUT.sources, LAYOUT.slices(), strict=True):
-        values[..., at, : s.features] = cause + draw.standard_normal((members, records, s.tokens, s.features))
-        if not s.static:
-            times[..., at] = when[..., visit[at]]
-    gone = visit >= (np.arange(records) % 3 + 1)[:, None]
-    values[:, gone], times[:, gone] = np.nan, np.nan
-    values[:, ::7, LAYOUT.slices()[1]] = np.nan
-    return {"tokens": values, "times": times}
-
-
-def run(method: Method, data: dict[str, np.ndarray], settings: Settings = SETTINGS, first: int = 0,
-        **more: object) -> list[Encoders | Diverged]:
-    seeds = [(m, 20 + m) for m in range(first, first + len(data["tokens"]))]
-    return token_pretrain.pretrain(data, LAYOUT, method, settings, seeds, **more)
-
-
-def same(a: Encoders, b: Encoders) -> bool:
-    return all(torch.equal(v, b.parameters[k]) for k, v in a.parameters.items()) and a.curve == b.curve
 
 
 class Killed(Exception):
@@ -205,6 +173,33 @@ def test_reconstruction_asks_for_observed_values_alone() -> None:
     known = task._rows(draw.tokens.observed.float(), draw.slots)
     assert not prediction[known == 0].any() and not goal[known == 0].any()
     assert prediction[known == 1].abs().min() > 0
+
+
+def test_naming_the_sources_mean_is_no_skill_at_reconstruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One source lies at 5, of the other a third was never observed: the means of what was observed have skill 0, what
+    the tokens hold has 1, in all and by role."""
+    task, parameters, draw = task_of(METHODS["token-mae-frozen"], records=200)
+    ct = LAYOUT.slices()[0]
+    draw.tokens.values[:, :, ct] += 5.0 * draw.tokens.observed[:, :, ct]
+    _, goal, _ = task.pair(parameters, draw)
+    for prediction, skill in ((task.constant(draw, goal), 0.0), (goal, 1.0)):
+        monkeypatch.setattr(task, "pair", lambda *_, p=prediction: (p, goal, {}))
+        found = task.observe(parameters, draw)
+        said = [float(found[k]) for k in ("skill", "skill-image", "skill-clinical")]
+        assert said == pytest.approx([skill] * 3, abs=0.02)
+
+
+def test_records_without_a_stream_do_not_count_in_the_curve() -> None:
+    """A fifth of the records have no scan, and the representation 0 there: their rows move no number of that role."""
+    task, parameters, draw = task_of(METHODS["visit-vicreg-frozen"], records=100)
+    keep = torch.arange(draw.tokens.seen.shape[1]) % 5 > 0
+    draw.tokens.seen[:, ~keep, LAYOUT.slices()[0]] = False
+    everything = task.observe(parameters, draw)
+    part = replace(draw, tokens=type(draw.tokens)(*(x[:, keep] for x in vars(draw.tokens).values())),
+                   context=draw.context[:, keep], target=draw.target[:, keep], slots=draw.slots[:, keep])
+    for name, value in task.observe(parameters, part).items():
+        if name.endswith("-image"):
+            torch.testing.assert_close(value, everything[name])
 
 
 def test_a_view_that_can_split_nothing_says_what_it_needs() -> None:
