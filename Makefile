@@ -1,5 +1,6 @@
 # make sweep   set up once, run the default study, show the map        make test    the test suite
 # make proofs  the longer proofs        make bench  ratios of speed        make lint        make clean
+# make browser a Chromium for the tests of pages, where there is none (without one they are skipped)
 #
 # PYTHON=python3.12   the interpreter that the environment is made from (3.11 or newer)
 # VENV=DIR            where the environment lies (default .venv)
@@ -23,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help sweep test proofs bench lint clean
+.PHONY: help sweep test proofs bench lint browser clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -47,6 +48,16 @@ bench: $(READY)
 lint: $(READY)
 	@echo "simlab: linting"
 	@$(RUN) -m ruff check $(ARGS) .
+
+# The system's own, else the distribution's (as root), else the one that playwright fetches.
+browser: $(READY)
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  if command -v $$name >/dev/null; then echo "simlab: pages are tested in $$(command -v $$name)"; exit 0; fi; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "simlab: installing Chromium (apt-get)"; \
+	  install() { DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; }; \
+	  install 2>/dev/null || { apt-get update -qq && install; }; \
+	else echo "simlab: fetching playwright's Chromium"; $(RUN) -m playwright install chromium; fi
 
 # The stamp holds what was installed, and is written last: an interrupted set-up runs again, and a file that was only
 # touched (a fresh checkout of the same content) installs nothing.

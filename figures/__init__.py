@@ -1,5 +1,5 @@
 """The paper's figures: one short script each, drawn from `results/`, or from closed forms where no study is needed.
 
-`python -m figures.theory_shifts`: three kinds of shift. `python -m figures.knobs`: what each knob of the worlds
-does. A study's own map is drawn by `python -m simlab.sweep`.
+`python -m figures --list` names them, `python -m figures NAME` draws one, `python -m figures --check` tells which are
+stale (docs/figures.md).
 """

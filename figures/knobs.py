@@ -1,9 +1,10 @@
 """What each knob does to the data and to the limits: one sheet a group of knobs, beside them in the docs.
 
+    python -m figures knobs-measurement          one sheet
     python -m figures.knobs [SHEET ...] [--out DIR]
 
-Draws docs/pictures/knobs-SHEET.png from small samples and from `simlab.limits`; `figures.knob_table` says which knob is
-seen how. Some minutes for all: mixtures and products take integrals.
+Draws docs/pictures/knobs-SHEET.png (of the docs: PNG alone) from small samples and from `simlab.limits`;
+`figures.knob_table` says which knob is seen how. Some minutes for all: mixtures and products take integrals.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from simlab.errors import Parser, command, unknown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+    from figures.catalog import Data
+
+INPUTS = ()
+FIGURES = {f"knobs-{name}": name for name in SHEETS}
+FOLDER, KINDS, DPI, SHADES = "docs/pictures", ("png",), 110, 96
+STYLE = {"font.size": 6.5, "axes.titlesize": 7.5, "axes.linewidth": 0.5, "font.sans-serif": ["DejaVu Sans"],
+         "xtick.major.width": 0.5, "ytick.major.width": 0.5, "xtick.major.size": 2, "ytick.major.size": 2}
 LOW, HIGH = "#0072B2", "#D55E00"
 LINES = {"both views": ("#000000", "-"), "image": ("#D55E00", "--"), "record": ("#0072B2", ":"),
          "cross-modal": ("#009E73", "-."), "source's rule": ("#888888", (0, (4, 1))),
@@ -28,64 +37,47 @@ POINTS, FEW, SAMPLE = 31, 7, 4000  # values of a sweep where limits are closed f
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the sheets; returns the exit status. Raises UnknownName for a sheet that does not exist."""
+    from figures import catalog, files
+
     parser = Parser(prog="python -m figures.knobs", description=__doc__.splitlines()[0])
     parser.add_argument("sheets", metavar="SHEET", nargs="*", help=f"{', '.join(SHEETS)} (default: all)")
-    parser.add_argument("--out", metavar="DIR", default="docs/pictures", help="where to write (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path(FOLDER),
+                        help="where to write (default: %(default)s)")
     args = parser.parse_args(argv)
     for name in args.sheets:
         if name not in SHEETS:
             raise unknown("sheet", name, list(SHEETS))
-    folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in args.sheets or SHEETS:
-        sheet(name, folder / f"knobs-{name}.png")
+    for script in catalog.chosen([f"knobs-{name}" for name in args.sheets or SHEETS], catalog.root()):
+        files.draw(script, catalog.root(), args.out)
     return 0
 
 
-def sheet(name: str, path: Path) -> None:
+def draw(data: Data) -> Figure:
     """One sheet: two knobs a row, of each the data at two values and the limits in between."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from simlab.environments.registry import find_world
 
-    world, title, pictures = SHEETS[name]
+    world, title, pictures = SHEETS[data.inputs[0]]
     knobs = {k.symbol: k for k in find_world(world).knobs}
     rows = -(-len(pictures) // 2)
-    style = {"font.size": 6.5, "axes.titlesize": 7.5, "axes.linewidth": 0.5, "font.sans-serif": ["DejaVu Sans"],
-             "xtick.major.width": 0.5, "ytick.major.width": 0.5, "xtick.major.size": 2, "ytick.major.size": 2}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(8.2, 1.45 * rows + 0.45), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, 4, squeeze=False)
-        handles: dict[str, Any] = {}
-        for i, picture in enumerate(pictures):
-            data, limit = axes[i // 2][2 * (i % 2)], axes[i // 2][2 * (i % 2) + 1]
-            knob = knobs[picture.symbol]
-            show_data(data, picture, world, knob.stage == "target")
-            low, high = (_said(value) for value in (picture.low, picture.high))
-            data.set_title(f"{picture.symbol} = {low} (blue), {high} (orange)", loc="left")
-            handles |= show_limits(limit, picture, world, knob)
-        for blank in axes.ravel()[2 * len(pictures):]:
-            blank.set_axis_off()
-        for one in axes.ravel():
-            one.spines[["top", "right"]].set_visible(False)
-        figure.suptitle(f"{title}: data (left), AUC (right; dots: sampled labels)", fontsize=8)
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
-        save(figure, path)
-
-
-def save(figure: Any, path: Path) -> None:
-    """A PNG of few colours, a third of the size, for a picture that lies in the repository."""
-    from io import BytesIO
-
-    from PIL import Image
-
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    with Image.open(buffer) as image:
-        image.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+    figure = Figure(figsize=(8.2, 1.45 * rows + 0.45), layout="constrained")
+    axes = figure.subplots(rows, 4, squeeze=False)
+    handles: dict[str, Any] = {}
+    for i, picture in enumerate(pictures):
+        sample, limit = axes[i // 2][2 * (i % 2)], axes[i // 2][2 * (i % 2) + 1]
+        knob = knobs[picture.symbol]
+        show_data(sample, picture, world, knob.stage == "target")
+        low, high = (_said(value) for value in (picture.low, picture.high))
+        sample.set_title(f"{picture.symbol} = {low} (blue), {high} (orange)", loc="left")
+        handles |= show_limits(limit, picture, world, knob)
+    for blank in axes.ravel()[2 * len(pictures):]:
+        blank.set_axis_off()
+    for one in axes.ravel():
+        one.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{title}: data (left), AUC (right; dots: sampled labels)", fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure
 
 
 def _said(value: object) -> str:

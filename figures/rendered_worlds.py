@@ -1,15 +1,13 @@
 """What the rendered worlds show: blobs, nodules at two hospitals, one record's events (docs/rendered.md).
 
-    python -m figures.rendered_worlds [--out DIR]
+    python -m figures rendered_worlds
 
-Writes rendered_worlds.png. Draws a few records of each world; takes seconds.
+A picture of the docs: PNG alone. Draws a few records of each world; takes seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simlab.errors import command
@@ -18,36 +16,33 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from figures.catalog import Data
     from simlab.cohort import Cohort
 
+INPUTS = ()
+FOLDER, KINDS, DPI = "docs/pictures", ("png",), 90
+STYLE = {"font.size": 8, "axes.titlesize": 8}
 OTHER = {"psf_e": 3.5, "slab_e": 5.0, "noise_e": 60.0, "q_noise_e": 1.5}
 COLUMNS = 5
 
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the figure; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m figures.rendered_worlds", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", metavar="DIR", default="results/figures", help="where to write (default: %(default)s)")
-    folder = Path(parser.parse_args(argv).out)
-    folder.mkdir(parents=True, exist_ok=True)
-    draw().savefig(folder / "rendered_worlds.png", dpi=90, metadata={"Software": None})
-    return 0
+    from figures.__main__ import single
+
+    return single("rendered_worlds", argv)
 
 
-def draw() -> Figure:
+def draw(_: Data) -> Figure:
     """Rows: blobs of a healthy and of an ill record over time, nodules of five records in each hospital; events."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"font.size": 8, "axes.titlesize": 8}):
-        figure = Figure(figsize=(7.0, 7.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        spaces = figure.add_gridspec(5, COLUMNS, height_ratios=(1, 1, 1, 1, 1.7))
-        axes = [[figure.add_subplot(spaces[row, i]) for i in range(COLUMNS)] for row in range(4)]
-        blob_rows(axes[:2])
-        nodule_rows(axes[2:])
-        event_row(figure.add_subplot(spaces[4, :]))
+    figure = Figure(figsize=(7.0, 7.6), layout="constrained")
+    spaces = figure.add_gridspec(5, COLUMNS, height_ratios=(1, 1, 1, 1, 1.7))
+    axes = [[figure.add_subplot(spaces[row, i]) for i in range(COLUMNS)] for row in range(4)]
+    blob_rows(axes[:2])
+    nodule_rows(axes[2:])
+    event_row(figure.add_subplot(spaces[4, :]))
     return figure
 
 

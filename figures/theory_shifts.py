@@ -1,23 +1,24 @@
 """Three kinds of shift on closed forms alone (docs/theory.md, 15): proxy decoupling, pure coupling, label shift.
 
-    python -m figures.theory_shifts [--out DIR]
+    python -m figures theory_shifts
 
-Writes theory_shifts.pdf, .png and .csv (columns panel, curve, x, y). Takes seconds; draws no record.
+CSV columns: panel, curve, x, y. Takes seconds; draws no record.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from figures.style import WIDE
 from simlab.errors import command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from figures.catalog import Data
+
+INPUTS = ()
 Curves = dict[str, dict[str, list[tuple[float, float]]]]
 PROXY = {"w_c": 0.6, "w_u": 0.3, "w_v": 0.1, "rel_ci": 0.4, "rel_cc": 0.9}
 COUPLED = {"w_c": 0.6, "rel_ci": 0.5, "rel_cc": 0.5}
@@ -32,20 +33,15 @@ STYLES = {"both views": ("#000000", "-"), "cross-modal": ("#0072B2", "-"), "imag
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the figure; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m figures.theory_shifts", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", metavar="DIR", default="results/figures", help="where to write (default: %(default)s)")
-    folder = Path(parser.parse_args(argv).out)
-    folder.mkdir(parents=True, exist_ok=True)
-    found = curves()
-    with (folder / "theory_shifts.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("panel", "curve", "x", "y"))
-        writer.writerows((panel, name, f"{x:.4f}", f"{y:.6f}") for panel, lines in found.items()
-                         for name, points in lines.items() for x, y in points)
-    figure = draw(found)
-    figure.savefig(folder / "theory_shifts.png", dpi=200, metadata={"Software": None})
-    figure.savefig(folder / "theory_shifts.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": "simlab"})
-    return 0
+    from figures.__main__ import single
+
+    return single("theory_shifts", argv)
+
+
+def numbers() -> list[dict[str, Any]]:
+    """Every point of every curve."""
+    return [{"panel": panel, "curve": name, "x": x, "y": y} for panel, lines in curves().items()
+            for name, points in lines.items() for x, y in points]
 
 
 def curves() -> Curves:
@@ -77,34 +73,31 @@ def curves() -> Curves:
     return out
 
 
-def draw(found: Curves) -> Figure:
+def draw(data: Data) -> Figure:
     """The three panels; AUC outside on the left axis, the calibration error of the third on its own."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    style = {"font.size": 8, "axes.titlesize": 8.5, "legend.fontsize": 7, "pdf.fonttype": 42,
-             "font.sans-serif": ["DejaVu Sans"], "axes.linewidth": 0.6}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(7.5, 2.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        for axes, (panel, lines) in zip(figure.subplots(1, 3), found.items(), strict=True):
-            handles = []
-            for name, points in lines.items():
-                colour, dash = STYLES[name]
-                here = axes.twinx() if name == "calibration error" else axes
-                x, y = zip(*points, strict=True)
-                handles += here.plot(x, y, color=colour, linestyle=dash, linewidth=1.3, label=name)
-                if here is not axes:
-                    here.spines["top"].set_visible(False)
-                    here.set_ylabel("mean |risk - true risk|", color=colour)
-                    here.set_ylim(0, 0.5)
-            axes.set_title(panel)
-            axes.set_xlabel(PANELS[panel])
-            axes.legend(handles=handles, frameon=False, loc="best")
-            axes.spines["top"].set_visible(False)
-            axes.set_ylabel("AUC outside")
-            axes.spines["right"].set_visible(panel == "label shift")
+    found: Curves = {}
+    for point in data.numbers:
+        found.setdefault(point["panel"], {}).setdefault(point["curve"], []).append((point["x"], point["y"]))
+    figure = Figure(figsize=(WIDE, 2.4), layout="constrained")
+    for axes, (panel, lines) in zip(figure.subplots(1, 3), found.items(), strict=True):
+        handles = []
+        for name, points in lines.items():
+            colour, dash = STYLES[name]
+            here = axes.twinx() if name == "calibration error" else axes
+            x, y = zip(*points, strict=True)
+            handles += here.plot(x, y, color=colour, linestyle=dash, linewidth=1.3, label=name)
+            if here is not axes:
+                here.spines["top"].set_visible(False)
+                here.set_ylabel("mean |risk - true risk|", color=colour)
+                here.set_ylim(0, 0.5)
+        axes.set_title(panel)
+        axes.set_xlabel(PANELS[panel])
+        axes.legend(handles=handles, frameon=False, loc="best")
+        axes.spines["top"].set_visible(False)
+        axes.set_ylabel("AUC outside")
+        axes.spines["right"].set_visible(panel == "label shift")
     return figure
 
 

@@ -64,7 +64,8 @@ def as_text(cohort: Cohort, account: Account) -> str:
     said = summary(cohort, account)
     lines = [f"{said['records']} records of {said['subjects']} subjects", "", "task"]
     for name, task in cohort.tasks.items():
-        until = "causal, visit by visit" if task.cutoff is None else f"inputs until hour {task.cutoff:g}"
+        whole = "everything in the record" if task.level == "record" else "causal, visit by visit"
+        until = whole if task.cutoff is None else f"inputs until hour {task.cutoff:g}"
         known = f"{said['positives'][name]} positive" if name in said["positives"] else task.kind
         lines.append(f"  {name}: {known}; {until}")
     lines += ["", "stream"]

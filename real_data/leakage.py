@@ -40,6 +40,7 @@ def all_of(cohort: Cohort, sides: np.ndarray) -> list[Check]:
     """Every check that needs the cohort alone. sides: each record's split, (records,) unicode."""
     return [
         subject_on_two_sides(cohort.subject, sides),
+        chosen_beyond_training(cohort, sides),
         outcome_channels(cohort),
         channels_that_are_labels(cohort),
         rows_after_the_end(cohort),
@@ -56,6 +57,18 @@ def subject_on_two_sides(subject: np.ndarray, sides: np.ndarray) -> Check:
         counts[s] = counts.get(s, 0) + 1
     twice = sorted(str(s) for s, n in counts.items() if n > 1)
     return Check("a subject in two splits", len(twice), ", ".join(twice[:3]))
+
+
+def chosen_beyond_training(cohort: Cohort, sides: np.ndarray) -> Check:
+    """Subjects outside the training side that the cohort's channels were chosen from (`provenance`: fitted)."""
+    name, told = "channels chosen beyond the training subjects", cohort.provenance.get("fitted")
+    if not isinstance(told, Mapping):
+        return Check(name, None, "no channel is chosen by looking at records")
+    side_of = {str(s): str(side) for s, side in zip(cohort.subject.tolist(), sides.tolist(), strict=True)}
+    beyond = [str(s) for s in told["subjects"] if side_of.get(str(s), "train") != "train"]
+    others = len(side_of) - len(told["subjects"])
+    detail = f"{told['what']}, from {len(told['subjects'])} subjects; simlab.train tests on the other {others}"
+    return Check(name, len(beyond), ", ".join(beyond[:3]) or detail)
 
 
 def outcome_channels(cohort: Cohort) -> Check:
@@ -132,6 +145,8 @@ def codes_before_discharge(cohort: Cohort) -> Check:
     name = "discharge codes before discharge"
     if cohort.events is None:
         return Check(name, None, "no events")
+    if cohort.provenance.get("codes") == "dated":
+        return Check(name, None, "codes carry the day of their coding, not a discharge's")
     found, number = np.unique(cohort.events.code, return_inverse=True)
     coded = np.array([bool(CODED.search(c)) for c in found.tolist()], dtype=bool)[number]
     known = cohort.provenance.get("discharges")

@@ -62,6 +62,7 @@ def prepare(folder: Path, rules: Rules, channels: str | None, account: Account, 
     why = "an event has one time; whether a value was known then is for its publisher to say"
     account.checks.append(leakage.Check("laboratory values before their storetime", None, why))
     told = provenance(folder, paths, rules, account)
+    told["fitted"] = fitted(spans, side, ("channels", "static channels") if channels is None else ("static channels",))
     return assemble(rows, spans, side, chosen, values, observed, events, rules, told)
 
 
@@ -278,6 +279,12 @@ def assemble(
             "split": {"train": int((side == "train").sum()), "records": len(side)},
         },
     )  # fmt: skip
+
+
+def fitted(spans: pl.DataFrame, side: np.ndarray, what: tuple[str, ...]) -> dict[str, object]:
+    """What was chosen by looking at records, and whose: simlab.train tests on none of these, the audit checks them."""
+    looked_at = spans.filter(pl.Series(side == "train"))["subject_id"].unique().sort().to_list()
+    return {"what": " and ".join(what), "subjects": looked_at}
 
 
 def provenance(folder: Path, paths: list[Path], rules: Rules, account: Account) -> dict[str, object]:

@@ -31,6 +31,7 @@ FORBIDDEN = {
     "simlab.training": _ABOVE_MODELS[1:],
     "simlab.methods": _ABOVE_MODELS[2:],
     "simlab.sweep": ("simlab.train", "simlab.explore"),
+    "simlab.report": (*_ABOVE_MODELS, "simlab.environments", "simlab.limits", "simlab.models", "simlab.objectives"),
 }
 # What alone may be imported from simlab.
 ALLOWED = {
@@ -48,9 +49,9 @@ BROAD = {
     "simlab/sweep/journal.py": "a damaged journal is set aside and written afresh",
 }
 COMMANDS = ("simlab.sweep", "simlab.limits", "simlab.environments", "simlab.train", "simlab.explore",
-            "figures", "real_data.hourly", "real_data.mimic_iv", "real_data.ct_ehr", "real_data.meds")
+            "figures", "real_data.hourly", "real_data.mimic_iv", "real_data.ct_ehr", "real_data.lidc", "real_data.meds")
 HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn", "polars", "pyarrow", "optuna",
-         "lightgbm")
+         "lightgbm", "pydicom", "nibabel")
 
 
 def module_name(path: Path) -> str:

@@ -13,11 +13,14 @@ from jaxtyping import Float32
 
 from real_data.account import Account
 from real_data.mimic_iv.layout import Layout, integers, numbers, times
-from real_data.mimic_iv.staging import once, stage
+from real_data.mimic_iv.staging import of_items, once, stage, unread
 from real_data.mimic_iv.stays import Rules, hours
 from real_data.mimic_iv.variables import Action
 
 REWRITTEN = "rewritten"  # an order that another row replaced
+DOSE = {"row": pl.Int64, "name": pl.String, "start": pl.Float64}
+INTERVAL = {"row": pl.Int64, "name": pl.String, "itemid": pl.Int64, "start": pl.Float64, "stop": pl.Float64,
+            "speed": pl.Float64}  # fmt: skip
 LIGHTEST_KG = 2.0  # a "weight" of 1 kg marks a rate that was never by weight
 
 
@@ -47,12 +50,15 @@ def action(
     """The action stream (0 in an hour without the action), the same for so many hours, and the intervals."""
     values = np.zeros((stays.height, rules.max_hours, len(actions)))
     longer = np.zeros((stays.height, longer_hours, len(actions)))
-    wide, kept, doses = replace(rules, max_hours=longer_hours), [], []
+    wide = replace(rules, max_hours=longer_hours)
+    kept, doses = [pl.DataFrame(schema=INTERVAL)], [pl.DataFrame(schema=DOSE)]
     for table in sorted({a.table for a in actions}):
         part_of = [a for a in actions if a.table == table]
         for rows in intervals(layout, folder, table, stays, [i for a in part_of for i in a.itemids], account):
             for a in part_of:
                 mine, n = rows.filter(pl.col("itemid").is_in(a.itemids)), actions.index(a)
+                if mine.is_empty():
+                    continue
                 far = add(longer[:, :, n], mine, a, wide, Account())
                 good = add(values[:, :, n], mine, a, rules, account)
                 name = pl.lit(a.name).alias("name")
@@ -69,13 +75,13 @@ def intervals(
     ended (the stay's end_h), and amounts and rates where the table has them. In a fixed order."""
     rows = layout.scan(table)
     columns = rows.collect_schema().names()
-    rows = rows.filter(pl.col("itemid").str.strip_chars().is_in([str(i) for i in itemids]))
+    rows = rows.filter(of_items(itemids))
     measured = [c for c in ("amount", "rate", "patientweight") if c in columns]
     rows = rows.with_columns(*integers("stay_id", "itemid"), *times("starttime", "endtime"), *numbers(*measured))
     staged = stage(layout, table, rows, folder)
     at = stays.with_row_index("row").select("row", "stay_id", "intime", pl.col("end_h").alias("ended")).lazy()
     for part in staged.read():
-        placed = once(part).join(at, on="stay_id", how="left").with_columns(
+        placed = once(unread(part, table, account)).join(at, on="stay_id", how="left").with_columns(
             hours("starttime", "intime").alias("start"), hours("endtime", "intime").alias("stop")
         )
         found = placed.collect(engine="streaming")

@@ -44,16 +44,16 @@ class Hours:
 
         All rows of a stay and variable come in one call. Rows after the last hour are passed over.
         """
-        here = (pl.col(hour) < self.values.shape[1]) & pl.col("variable").is_in(list(self.names))
+        places = {v.name: self.names.index(v.name) for v in variables if v.name in self.names}
+        here = (pl.col(hour) < self.values.shape[1]) & pl.col("variable").is_in(list(places))
         rows = rows.select("row", hour, "variable", "micro").filter(here)
         sums = rows.group_by("row", hour, "variable").agg(pl.len().alias("n"), pl.col("micro").sum())
-        for v in variables:
-            if v.name in self.names:
-                mine = sums.filter(pl.col("variable") == v.name)
-                at = (mine["row"].to_numpy(), mine[hour].to_numpy(), self.names.index(v.name))
-                total = mine["micro"].to_numpy() / MICRO
-                self.values[at] = total / mine["n"].to_numpy() if v.how == "mean" else total
-                self.observed[at] = True
+        mean = sums["variable"].is_in([v.name for v in variables if v.how == "mean"]).to_numpy()
+        total = sums["micro"].to_numpy() / MICRO
+        column = sums["variable"].replace_strict(places, return_dtype=pl.Int64).to_numpy()
+        at = (sums["row"].to_numpy(), sums[hour].to_numpy(), column)
+        self.values[at] = np.where(mean, total / sums["n"].to_numpy(), total)
+        self.observed[at] = True
 
 
 def readings(
@@ -86,6 +86,7 @@ def sound(
     foreign: list[int],
 ) -> pl.DataFrame:
     """The good rows of one part (columns as in `readings`); all others are counted in the account."""
+    rows = staging.unread(rows, staged.table, account)
     whole = flagged(staging.once(rows), staged.table, items, stays, rules, foreign).collect(engine="streaming")
     inside = whole.filter(pl.col("inside"))
     lost = inside.filter(pl.col("reason").is_not_null()).group_by("itemid", "reason").len().sort("itemid", "reason")

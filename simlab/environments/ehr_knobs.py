@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
 
 from simlab.environments.knob import Interval, Knob
-from simlab.environments.rendered_knobs import base, build
+from simlab.environments.rendered_knobs import GAPS, base, build
 from simlab.environments.visit_knobs import LongitudinalSpec
 
 _DENSITY = Interval(0, 10)
@@ -26,7 +27,7 @@ EHR_OWN: tuple[Knob, ...] = (
          "code density of the target (default: as in the source)"),
 )
 EHR_KNOBS: tuple[Knob, ...] = (
-    *base(times="poisson", n_visits=8, d_ni=8, d_nc=2, r_v=4.0, window=2.0, n_unlab=5000), *EHR_OWN,
+    *base((*GAPS, "tau_e"), times="poisson", n_visits=8, d_ni=8, d_nc=2, r_v=4.0, window=2.0, n_unlab=5000), *EHR_OWN,
 )
 
 
@@ -40,6 +41,8 @@ class EhrSpec(LongitudinalSpec):
     b_code: float
     density: float
     density_e: float
+
+    measured_in: ClassVar[str] = "simlab.environments.ehr"  # the module whose `measure` limits are drawn with
 
     @property
     def exact(self) -> bool:

@@ -187,7 +187,21 @@ def find(name: str, knobs: tuple[Knob, ...] = GAUSSIAN_KNOBS) -> Knob:
         if name in (knob.name, knob.symbol):
             return knob
     known = sorted({k.name for k in knobs} | {k.symbol for k in knobs})
-    raise unknown("knob", name, known, "python -m simlab.limits --list shows all.")
+    raise unknown("knob", name, known, _ELSEWHERE.get(name, "python -m simlab.limits --list shows all."))
+
+
+# Knobs that some worlds have and others cannot: said to who asks for one where it does not hold.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("p_miss", "missing_share", "missing_in", "missing_stream", "gamma_1", "missing_by_other", "gamma_2",
+         "missing_by_own", "gamma_3", "missing_by_liability", "gaps", "p_miss_e", "missing_share_external"),
+        "Gaps are of the worlds longitudinal and nodules; in ehr and hospital lab_share, in hospital also "
+        "archived_share, say what was measured."),
+    **dict.fromkeys(("tau_e", "scale_external"), "ehr and hospital know no spread of the causes along beta alone: "
+                    "their risk follows each coordinate by itself."),
+    **dict.fromkeys(("gamma_obs", "informative_sampling"), "Times that depend on the liability are of the worlds "
+                    "longitudinal, nodules and ehr; the hospital moves its visits to whole days."),
+}
 
 
 def spec(values: Mapping[str, object] | None = None, /, **knobs: object) -> GaussianSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 from simlab.environments.knob import Choice, Interval, Knob
 from simlab.environments.rendered_knobs import base, build
@@ -48,9 +49,13 @@ NODULE_OWN: tuple[Knob, ...] = (
     *_SITE, *_TARGET,
 )
 NODULE_KNOBS: tuple[Knob, ...] = (
-    *base(times="poisson", n_visits=3, d_ni=2, d_nc=8, r_v=1.0, window=3.0, n_unlab=2000, map="identity"), *NODULE_OWN,
+    *base((), times="poisson", n_visits=3, d_ni=2, d_nc=8, r_v=1.0, window=3.0, n_unlab=2000, map="identity"),
+    *NODULE_OWN,
 )
-_AS_SOURCE = {k.symbol: k.symbol.removesuffix("_e") for k in _TARGET}
+AS_SOURCE = {k.symbol: k.symbol.removesuffix("_e") for k in _TARGET}
+
+
+Nodular = TypeVar("Nodular", bound="NoduleSpec")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,7 @@ class NoduleSpec(LongitudinalSpec):
 
     def without_shift(self) -> NoduleSpec:
         """The same world with a target hospital like the source: what source cohorts depend on."""
-        here = {target: getattr(self, source) for target, source in _AS_SOURCE.items()}
+        here = {target: getattr(self, source) for target, source in AS_SOURCE.items()}
         return replace(super().without_shift(), **here)  # type: ignore[return-value]
 
     def stage(self, stage: str) -> dict[str, float | int | str | None]:
@@ -95,10 +100,17 @@ class NoduleSpec(LongitudinalSpec):
 
 def spec(values: Mapping[str, object] | None = None, /, **knobs: object) -> NoduleSpec:
     """The specification of these knobs (by name or symbol). Raises UnknownName and OutOfDomain."""
-    made = build(NoduleSpec, NODULE_KNOBS, {**(values or {}), **knobs}, _AS_SOURCE)
+    return check_driven(build(NoduleSpec, NODULE_KNOBS, {**(values or {}), **knobs}, AS_SOURCE))
+
+
+def check_driven(made: Nodular) -> Nodular:
+    """The specification itself. Raises OutOfDomain where its coordinates cannot each drive a number of a nodule."""
     if made.p_image > MOST:
         raise OutOfDomain(f"d_c + d_u + d_g + d_ni = {made.p_image} coordinates, but a nodule has {MOST} that can be "
                           "driven; lower one of them.")
+    if made.layout == "volume" and made.gaps == "zero_filled":
+        raise OutOfDomain("gaps = zero_filled shows zeros, and a volume of 0 HU is one of water: take gaps = masked, "
+                          "or layout = coordinates.")
     if made.layout == "volume" and made.map != "identity":
         raise OutOfDomain(f"observation_map = {made.map} mixes coordinates, and a volume renders them as they are: "
                           "take map = identity, or layout = coordinates.")

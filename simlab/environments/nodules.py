@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from simlab.cohort import Cohort, Stream
 from simlab.environments import gaussian, visits
@@ -34,9 +34,10 @@ MOST_HU = 3071.0
 
 
 def volumes(
-    z_image: Float[np.ndarray, "n J p"], factors: VisitFactors, spec: NoduleSpec, domain: str, rng: np.random.Generator
+    z_image: Float[np.ndarray, "n J p"], seen: Bool[np.ndarray, "n J"], spec: NoduleSpec, domain: str,
+    rng: np.random.Generator,
 ) -> Float[np.ndarray, "n J s s s"]:
-    """Scans of every visit, HU as float16 (to 0.5 HU below 1024), 0 beyond a record's visits.
+    """Scans of the visits at which one was seen, HU as float16 (to 0.5 HU below 1024), 0 elsewhere.
 
     One scan at a time: besides the result, a few volumes are held, however many records there are.
     """
@@ -53,9 +54,9 @@ def volumes(
         if spec.n_vessels:
             tubes = vessels(of_vessels.random((spec.n_vessels, 6)), side)
             own = own + tubes if spec.texture else tubes
-        for j in range(visit_count):  # noise is drawn for visits that do not exist too: the next record's stays put
+        for j in range(visit_count):  # noise is drawn for visits without a scan too: the next record's stays put
             white = of_noise.standard_normal(own.shape, np.float32) if noise else None
-            if j >= factors.length[i]:
+            if not seen[i, j]:
                 continue
             volume = scanned(render(shape, i * visit_count + j, side) + own, *scanner.values())
             if white is not None:
@@ -70,7 +71,7 @@ def observe(
 ) -> Cohort:
     """The cohort that shows these factors: streams "image" (volumes, HU) and "clinical" (vectors) on one visit axis.
 
-    `risk` is P(y = 1 | z_I, clinical, visit times). Raises UnknownName for a domain that does not exist.
+    `risk` is P(y = 1 | z_I, clinical, gaps, visit times). Raises UnknownName for a domain that does not exist.
     """
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
@@ -78,9 +79,9 @@ def observe(
     z_image, z_clinical, shown = visits.measure(factors, spec, domain, of_measures)
     g_image, g_clinical = gaussian.maps(spec)
     if spec.layout == "coordinates":
-        image = visits.view_stream("image", g_image, z_image, factors.exists, factors, spec)
+        image = visits.view_stream("image", g_image, z_image, shown.image, factors, spec)
     else:
-        image = Stream(volumes(z_image, factors, spec, domain, of_volumes), factors.exists[..., None],
+        image = Stream(volumes(z_image, shown.image, spec, domain, of_volumes), shown.image[..., None],
                        ("attenuation",), ("HU",), factors.time if spec.n_visits > 1 else None)
     record = np.arange(first_record, first_record + len(factors), dtype=np.int64)
     latents = {k: x for k, x in vars(factors).items() if k not in ("liability", "label", "time", "length")}
@@ -92,13 +93,13 @@ def observe(
         law = law_of(spec, domain)
         latents["liability"] = factors.liability
         sees = "image" if spec.clean else "image without texture, vessels and noise"
-        provenance |= {"knobs": asdict(spec), "risk_given": [sees, "clinical", "visit times"],
+        provenance |= {"knobs": asdict(spec), "risk_given": [sees, "clinical", "gaps", "visit times"],
                        "prevalence": law.along.prevalence}
         answers = {"tasks": {TASK.name: TASK}, "labels": {TASK.name: factors.label.astype(np.float64)},
                    "risk": {TASK.name: risk(law, shown)}}
     return Cohort(
         streams={"image": image,
-                 "clinical": visits.view_stream("clinical", g_clinical, z_clinical, factors.exists, factors, spec)},
+                 "clinical": visits.view_stream("clinical", g_clinical, z_clinical, shown.clinical, factors, spec)},
         length=factors.length.astype(np.int64),
         record=record,
         subject=record.copy(),

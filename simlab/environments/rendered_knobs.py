@@ -1,7 +1,8 @@
 """What the rendered worlds share: the longitudinal world's knobs that hold in them, and how a specification is built.
 
 A rendered world is the longitudinal world (docs/visits.md) whose measurements are shown as something else: volumes,
-events. Its times tell nothing of the liability, and gaps are its own. Imports no array module.
+events. Which of its knobs a world keeps depends on what its risk can account for (docs/rendered.md). Imports no array
+module.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from simlab.environments.knobs import find
 from simlab.environments.visit_knobs import LONGITUDINAL_KNOBS, LongitudinalSpec
 from simlab.errors import OutOfDomain
 
-_LEFT_OUT = {"gamma_obs", "p_miss", "missing_in", "gamma_1", "gamma_2", "gamma_3", "gaps", "p_miss_e", "mu_e", "tau_e"}
+# Gaps of whole measurements: where single values are taken or not, that world's own knobs say which.
+GAPS = ("p_miss", "missing_in", "gamma_1", "gamma_2", "gamma_3", "gaps", "p_miss_e")
 
 Spec = TypeVar("Spec", bound=LongitudinalSpec)
 
 
-def base(**defaults: float | int | str) -> tuple[Knob, ...]:
-    """The longitudinal world's knobs that hold in a rendered one, with these defaults (by symbol)."""
-    kept = tuple(k for k in LONGITUDINAL_KNOBS if k.symbol not in _LEFT_OUT)
+def base(without: tuple[str, ...], **defaults: float | int | str) -> tuple[Knob, ...]:
+    """The longitudinal world's knobs but for those `without`, with these defaults (both by symbol)."""
+    kept = tuple(k for k in LONGITUDINAL_KNOBS if k.symbol not in without)
     assert defaults.keys() <= {k.symbol for k in kept}
     return tuple(replace(k, default=defaults[k.symbol]) if k.symbol in defaults else k for k in kept)
 

@@ -15,6 +15,7 @@ variables has its own child of the generator, filled record by record.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,13 +63,18 @@ class VisitFactors:
         return np.arange(self.time.shape[1]) < self.length[:, None]
 
 
-def sample_factors(n: int, spec: LongitudinalSpec, domain: str, rng: np.random.Generator) -> VisitFactors:
-    """The true latents of n records of one domain. Raises UnknownName for a domain that does not exist."""
+def sample_factors(
+    n: int, spec: LongitudinalSpec, domain: str, rng: np.random.Generator, draw: Callable[..., Any] = times.draw
+) -> VisitFactors:
+    """The true latents of n records of one domain. Raises UnknownName for a domain that does not exist.
+
+    draw: visit times and numbers of visits from specification, liability and generator, as `times.draw`.
+    """
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
     at_last, of_times, *of_paths = rng.spawn(2 + len(_PATH_GROUPS))
     now = gaussian.sample_factors(n, spec, domain, at_last)
-    time, length = times.draw(spec, now.liability, of_times)
+    time, length = draw(spec, now.liability, of_times)
     here = domain == "external"
     mu, tau = (spec.mu_e, spec.tau_e) if here else (0.0, 1.0)
     kappa, nu = (spec.kappa_e, spec.nu_e) if here else (spec.kappa_s, spec.nu)

@@ -7,8 +7,10 @@ of each stream) of stationary covariance Q, from one encounter to the next, a ti
     update     K = P h / (h'P h + r),  m <- m + K (z - h'm),  P <- P - K h'P      for each measurement seen
 
 (Kalman 1960; the Ornstein-Uhlenbeck process is its exact discretisation). The liability is linear in the causes at the
-last visit, so P(y = 1 | seen) = Phi((E l - t)/sd l). Which values are taken is a coin's matter and says nothing. Unlike
-`simlab.limits.visits`, which needs the causes along beta alone, this knows which coordinates were seen when.
+last visit, so P(y = 1 | seen) = Phi((E l - t)/sd l). Which values are taken is a coin's matter and says nothing; where
+visit times depend on the liability (gamma_obs), what they say is weighed in as in `simlab.limits.missing`. Unlike
+`simlab.limits.visits`, which needs the causes along beta alone, this knows which coordinates were seen when. (So causes
+stretched along beta alone, tau_e, are none of its laws: their coordinates would be no independent processes.)
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from importlib import import_module
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -24,6 +27,7 @@ from scipy.special import ndtr
 from simlab.environments.ehr_knobs import EhrSpec
 from simlab.errors import unknown
 from simlab.evaluation.auc import weighted_auc
+from simlab.limits import missing
 from simlab.limits.visits import DOMAINS, JITTER, VIEWS, Block, Law, blocks, law_of
 
 RECORDS = 20_000  # standard error about 0.0012 at an AUC of .85
@@ -102,11 +106,18 @@ def risk(law: Law, shown: Shown) -> Float[np.ndarray, " n"]:
 def _risk(law: Law, shown: Shown) -> Float[np.ndarray, " n"]:
     mean, variance = np.zeros(len(shown)), np.full(len(shown), law.noise)
     for block, slope, names in zip(blocks(law), law.slopes, (("c_image", "c_clinical"), ("u",), ("v",)), strict=True):
-        x, var = filtered(block, shown.time, tuple(shown.values[k] for k in names),
-                          tuple(shown.seen[k] for k in names))
-        mean += slope * x.sum(axis=1) / np.sqrt(x.shape[1])
+        root = np.sqrt(shown.values[names[0]].shape[2])  # a mean along beta is the same in each coordinate, times that
+        centred = tuple(shown.values[k] - m / root for k, m in zip(names, block.mean, strict=True))
+        x, var = filtered(block, shown.time, centred, tuple(shown.seen[k] for k in names))
+        mean += slope * (x.sum(axis=1) / root + block.mean_cause)
         variance += slope**2 * var.mean(axis=1)
-    p = ndtr((mean - law.along.threshold) / np.sqrt(variance))
+    if law.spec.gamma_obs != 0:  # the times depend on the liability alone
+        at, cov = np.zeros((len(shown), 3)), np.zeros((len(shown), 3, 3))
+        at[:, 0], cov[:, 0, 0] = mean, variance
+        said = missing.times(law.spec, shown.time, shown.length)
+        p = missing.exceeds(law.along.threshold, at, cov, [], said)
+    else:
+        p = ndtr((mean - law.along.threshold) / np.sqrt(variance))
     k, target = law.along.prevalence_law, law.along.prevalence
     if k == target:
         return p
@@ -142,10 +153,9 @@ def _area(spec: EhrSpec, domain: str, view: str, records: int, rule: str, comple
 
 @lru_cache(maxsize=2)
 def _draw(spec: EhrSpec, domain: str, records: int) -> Shown:
-    from simlab.environments import ehr
-
+    world = import_module(spec.measured_in)
     of_factors, of_measures = np.random.default_rng(_SEED).spawn(2)
-    return ehr.measure(ehr.sample_factors(records, spec, domain, of_factors), spec, domain, of_measures).shown
+    return world.measure(world.sample_factors(records, spec, domain, of_factors), spec, domain, of_measures).shown
 
 
 def limits(spec: EhrSpec, records: int = RECORDS) -> dict[str, object]:

@@ -159,9 +159,14 @@ def methods(spec: GaussianSpec, law: Moments, k: int) -> dict[str, Method | None
     return {
         "supervised": Method(_least_squares(np.ones(1), np.array([retained(law)]), p, law, spec.flip), p + 2),
         "supervised_tuned": Method(_best_penalty([(1.0, equivalent(law, flip=spec.flip))], law), 2) if tuned else None,
-        "cross_modal": Method(_least_squares(*_retained_in(law, span), 2 * k, law, spec.flip), 2 * k + 2),
+        "cross_modal": frozen(law, span, k, spec.flip),
         "cross_modal_finetuned": Method(_best_penalty(_stretched(law, span, spec.flip), law), 2) if tuned else None,
     }
+
+
+def frozen(law: Moments, span: Span, k: int, flip: float = 0.0) -> Method:
+    """Least squares on the 2k numbers that a span keeps: a frozen encoder with an untuned linear probe."""
+    return Method(_least_squares(*_retained_in(law, span), 2 * k, law, flip), 2 * k + 2)
 
 
 def undefined_reason(spec: GaussianSpec) -> str | None:

@@ -174,10 +174,10 @@ def lower(spec: NoduleSpec, domain: str, view: str = "full", records: int = 150)
     factors = world.sample_factors(records, spec, domain, factors_rng)
     of_measures, of_volumes = rng.spawn(2)
     z, _, shown = visits.measure(factors, spec, domain, of_measures)
-    scans = world.volumes(z, factors, spec, domain, of_volumes)
+    scans = world.volumes(z, shown.image, spec, domain, of_volumes)
     found = np.zeros_like(z)
     for i in range(records):
-        for j in range(factors.length[i]):
+        for j in np.flatnonzero(shown.image[i]):
             found[i, j] = decode(scans[i, j].astype(np.float32), spec, domain)
     c, u = spec.d_c, spec.d_c + spec.d_u
     seen = replace(shown, c_image=found[..., :c].sum(axis=2, dtype=np.float64) / np.sqrt(spec.d_c),

@@ -6,7 +6,8 @@ A token is what one source says at one visit (or one patch or block of it). Each
     visit         all tokens of some visits
     token         some tokens
     coordinate    some blocks of coordinates, at every visit
-    both          cross-modal or visit, by a coin a record (the other one where a record cannot be split so)
+    both          cross-modal or visit, by a coin a record (the other one where a record cannot be split so); tokens in
+                  the place of visits where there is one visit
     next-step     one visit, from what came before it alone
 
 Tokens that are not seen (padding, absent visits, missing streams) are neither. What holds for life (visit -1) is never
@@ -75,9 +76,13 @@ def coordinate(
 def both(
     seen: Bool[Tensor, "batch tokens"], places: Places, generator: torch.Generator, share: float = 0.5
 ) -> Split:
-    """Each record by a coin: a modality or visits are masked; the other where it cannot be split that way."""
+    """Each record by a coin: a modality or visits are masked; the other where it cannot be split that way.
+
+    Where the layout has one visit nothing could be masked within a modality but its tokens: those stand for visits.
+    """
     coin = torch.rand(len(seen), generator=generator) < 0.5
-    one, two = cross_modal(seen, places, generator, share), visit(seen, places, generator, share)
+    within = visit if len(places.visit[places.visit >= 0].unique()) > 1 else token
+    one, two = cross_modal(seen, places, generator, share), within(seen, places, generator, share)
     first = ((coin & one[1].any(dim=1)) | ~two[1].any(dim=1))[:, None]
     return torch.where(first, one[0], two[0]), torch.where(first, one[1], two[1])
 

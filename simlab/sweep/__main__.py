@@ -16,6 +16,7 @@ from simlab.sweep.folder import Folder
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
 from simlab.sweep.screen import duration
+from simlab.sweep.standing import Origin
 
 if TYPE_CHECKING:
     from simlab.sweep.finish import Summary
@@ -26,6 +27,7 @@ examples:
   python -m simlab.sweep --list                        studies, and what is done of each
   python -m simlab.sweep quick --dry-run               what it would cost
   python -m simlab.sweep quick --set h2=0.4 --out runs/quick-noisy
+  python -m simlab.sweep quick --publish               keep the finished map in results/quick
 
 Running a command again resumes it. Exit status: 0; 1 some cells failed; 2 bad input; 130 interrupted.
 A plug-in (--plugin, or plugins in a study) is Python code that runs: use only files that you trust.
@@ -63,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--retry-failed", action="store_true", help="compute jobs that hold a failure again")
     p.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="FILE.py",
                    help="execute this file first; it may register worlds and methods")
+    p.add_argument("--publish", action="store_true", help="copy what is small of a finished run to results/STUDY; "
+                   "compute nothing")
+    p.add_argument("--with-failures", action="store_true", help="with --publish: also a run with failures or a leak")
     p.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     p.add_argument("--quiet", action="store_true", help="no progress, no map")
     return p
@@ -93,7 +98,10 @@ def _check(args: argparse.Namespace) -> None:
         raise OutOfDomain("--cell and --seed go together: --cell I --seed S.")
     if args.scheduler and args.engine != "dask":
         raise OutOfDomain("--scheduler is Dask's: add --engine dask.")
-    one_of = [n for n in ("collect", "shard", "cell", "digest", "dry_run") if getattr(args, n) not in (None, False)]
+    if args.with_failures and not args.publish:
+        raise OutOfDomain("--with-failures says how to publish: add --publish.")
+    kinds = ("collect", "shard", "cell", "digest", "dry_run", "publish")
+    one_of = [name for name in kinds if getattr(args, name) not in (None, False)]
     if len(one_of) > 1:
         raise OutOfDomain(f"--{one_of[0].replace('_', '-')} and --{one_of[1].replace('_', '-')}: give one of them.")
 
@@ -105,7 +113,8 @@ def _options(out: Path, args: argparse.Namespace, function: str | None) -> Any:
     cache = args.cache or (Path("runs") / ".cache" if out.parent == Path("runs") else out / "cache")
     return driver.Options(out, args.workers, args.threads, args.device, args.quiet, args.retry_failed,
                           function or driver.RUN_JOB, "" if args.no_cache else str(cache.resolve()), args.cache_mb,
-                          args.shard, args.collect, args.artefacts, args.engine, args.scheduler)
+                          args.shard, args.collect, args.artefacts, args.engine, args.scheduler,
+                          origin=Origin(study.locate(args.study), tuple(args.overrides), tuple(args.plugins)))
 
 
 def main(argv: list[str] | None = None, function: str | None = None) -> int:
@@ -124,6 +133,8 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
         return _dry_run(chosen, out, args, probe=function is None)
     if args.digest:
         return _digest(chosen, out)
+    if args.publish:
+        return _publish(chosen, out, args)
     if args.cell is not None:
         return _single(chosen, out, args, function)
     return _run(chosen, out, args, function)
@@ -131,6 +142,7 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
 
 def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | None) -> int:
     from simlab.sweep import driver, tune
+    from simlab.sweep import search as searching
 
     options = _options(out, args, function)
     if not args.quiet:
@@ -138,12 +150,18 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
     if function is None and args.shard is None and not args.collect:
         plan.check_budget(chosen)
         foretold = _foretell(chosen, out, args)[0]
-        options = replace(options, estimate=round(foretold.seconds, 1))
+        search = chosen.design.kind == "boundary"  # how many batches it will take, nobody knows
+        options = options if search else replace(options, estimate=round(foretold.seconds, 1))
         if foretold.seconds and not args.quiet:
-            print(f"about {duration(foretold.seconds)} ({foretold.basis})", file=sys.stderr)
+            most = ""
+            if search:
+                seconds = forecast.at_most(chosen, foretold.seconds)["seconds_at_most"]
+                most = f" for these cells, all at most {duration(seconds)}"
+            print(f"about {duration(foretold.seconds)}{most} ({foretold.basis})", file=sys.stderr)
     with stop.polite_end():
         try:
-            summary = (tune if chosen.design.kind == "tune" else driver).run(chosen, options)
+            runner = {"tune": tune.run, "boundary": searching.run}.get(chosen.design.kind, driver.run)
+            summary = runner(chosen, options)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_kept(chosen, out)) from None
     if args.json:
@@ -164,12 +182,15 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
 
 def _kept(chosen: Study, out: Path) -> str:
     """What an interrupt left, and how to go on."""
+    chosen = _grown(Folder(out), chosen)
     jobs, there = plan.jobs(chosen), Folder(out).finished()
     return (f"{sum(job.index in there for job in jobs)} of {len(jobs)} jobs are finished and kept in {out}; run the "
             "same command again to go on")
 
 
 def _headline(chosen: Study, out: Path) -> str:
+    if chosen.design.kind == "boundary":
+        return f"{chosen.name}: a search, {forecast.search_words(chosen)}, {len(chosen.arms)} arms, into {out}"
     return (f"{chosen.name}: {plan.n_cells(chosen)} cells x {chosen.n_seeds} seeds, {len(chosen.arms)} arms, "
             f"{plan.trainings(chosen)} pretrainings in all, into {out}")
 
@@ -200,6 +221,7 @@ def _closing(summary: Summary, name: str, foretold: float | None) -> str:
     folder, did = summary.folder, "nothing was left to compute"
     if summary.jobs_run:
         known = summary.stages.get("pretraining", {}).get("cached", 0)
+        known = 0 if summary.ended else known  # a search finds its own of an earlier batch there
         found = f" ({known} of them found in the cache)" if known else ""
         did = f"{summary.trainings} pretrainings{found}, {duration(summary.seconds)}"
         said = forecast.verdict(foretold, summary.seconds)
@@ -208,6 +230,7 @@ def _closing(summary: Summary, name: str, foretold: float | None) -> str:
     return "\n".join([
         f"table    {folder.table}  (digest {summary.digest[:16]}; {did})",
         f"map      {folder.png}, {folder.pdf.name}",
+        f"page     {folder.report}  (open it in a browser)",
         f"numbers  {folder.verdicts}, {folder.boundary.name}",
         "",
         "next:",
@@ -219,18 +242,17 @@ def _closing(summary: Summary, name: str, foretold: float | None) -> str:
 
 
 def _digest(chosen: Study, out: Path) -> int:
-    from simlab.sweep import results
+    from simlab.sweep import publish, results
 
-    folder = Folder(out)
-    folder.check_frozen(chosen)
-    table = results.read(chosen, folder.table)
-    missing = len(plan.jobs(chosen)) - len(folder.finished())
-    if missing > 0:
-        raise SimlabError(f"{out} is not finished: {missing} jobs are missing; run the study first.")
-    units = table.select(["cell", "seed", "method"]).group_by(["cell", "seed", "method"]).aggregate([]).num_rows
-    if units < plan.n_cells(chosen) * chosen.n_seeds * len(chosen.arms):  # collected, or killed, before the last job
-        raise SimlabError(f"{folder.table} is older than the last jobs; run the study again, or --collect, first.")
-    print(results.digest(table))
+    print(results.digest(publish.finished(chosen, Folder(out))))
+    return 0
+
+
+def _publish(chosen: Study, out: Path, args: argparse.Namespace) -> int:
+    from simlab.sweep import publish
+
+    done = publish.publish(chosen, Folder(out), Path("results"), args.with_failures)
+    print(json.dumps(done.as_json(), indent=1) if args.json else done.text)
     return 0
 
 
@@ -243,6 +265,8 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
              "trainings": plan.trainings(chosen), "trainings_to_do": plan.trainings(chosen, todo), "workers": workers,
              "seconds": round(seconds), "estimate_from": basis,
              "disk_mb": None if foretold.disk_mb is None else round(foretold.disk_mb, 1)}
+    if chosen.design.kind == "boundary":
+        facts |= forecast.at_most(chosen, seconds)
     if args.json:
         print(json.dumps(facts, indent=1))
         return 0
@@ -253,6 +277,8 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
     print(f"  time       about {duration(seconds)} on {workers} worker{'s' if workers > 1 else ''} ({basis})")
     if foretold.disk_mb is not None:
         print(f"  disk       about {max(1, round(foretold.disk_mb))} MB, the stage cache included")
+    if chosen.design.kind == "boundary":
+        print(f"  search     {forecast.search_words(chosen)}; about {duration(facts['seconds_at_most'])} at most")
     print(f"  folder     {out} (nothing was written)")
     return 0
 
@@ -261,6 +287,8 @@ def _shape(chosen: Study) -> str:
     """A design in words."""
     if chosen.design.kind == "sobol":
         return "Sobol points of " + ", ".join(axis.name for axis in chosen.axes)
+    if chosen.design.kind == "boundary":
+        return f"so far, of {' x '.join(f'{len(axis.values)} {axis.name}' for axis in chosen.axes)}"
     grid = " x ".join(f"{len(axis.values)} {axis.name}" for axis in chosen.axes)
     return f"{grid}; {chosen.tune.trials} tuning trials an arm" if chosen.design.kind == "tune" else grid
 

@@ -8,22 +8,26 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
+from threadpoolctl import threadpool_limits
 
 from simlab import rng
 from simlab.errors import SimlabError, nearest
-from simlab.sweep import plan, theory
+from simlab.sweep import multiplicity, plan, surface, theory
 from simlab.sweep.layout import Layout, Slice, layout
 from simlab.sweep.schema import Study
+from simlab.sweep.standing import EXPLORATORY
+from simlab.sweep.surface import Surface
 from simlab.sweep.theory import Line
-from simlab.sweep.verdicts import Crossing, Verdict, boundary, verdict
+from simlab.sweep.verdicts import ALPHA, Crossing, Verdict, boundary, verdict
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,19 @@ class Panel:
 
 @dataclass(frozen=True)
 class Atlas:
-    """All maps of a study, the primary contrast first."""
+    """All maps of a study, the primary contrast first. `standing`: what they may claim, by `simlab.sweep.standing`."""
 
     study: Study
     layout: Layout
     panels: tuple[Panel, ...]
+    standing: str = EXPLORATORY
+    scores: Mapping[str, Float[np.ndarray, "cells seeds"]] = field(default_factory=dict)
+
+    @cached_property
+    def surfaces(self) -> tuple[Surface | None, ...]:
+        """The surface fitted to each panel, as far as there is one (`simlab.sweep.surface`)."""
+        with threadpool_limits(1):
+            return tuple(surface.of(self.study, panel, self.scores) for panel in self.panels[: surface.MOST_PANELS])
 
     @property
     def scattered(self) -> bool:
@@ -93,7 +105,7 @@ def scores(
     return found
 
 
-def build(study: Study, table: pa.Table) -> Atlas:
+def build(study: Study, table: pa.Table, standing: str = EXPLORATORY) -> Atlas:
     """Every contrast's maps from the study's whole table."""
     arms, place = scores(study, table), layout(study)
     panels = []
@@ -103,13 +115,14 @@ def build(study: Study, table: pa.Table) -> Atlas:
             rows = tuple(_row(study, contrast, place, piece, r, differences, (number, part)) for r in
                          range(len(place.row_values)))
             panels.append(Panel(contrast, piece, rows))
-    return Atlas(study, place, tuple(panels))
+    return Atlas(study, place, tuple(panels), standing, arms)
 
 
 def _row(study: Study, contrast: tuple[str, str], place: Layout, piece: Slice, r: int,
          differences: Float[np.ndarray, "cells seeds"], path: tuple[int, int]) -> Row:
     cells = list(piece.cells[r])
-    verdicts = tuple(verdict(differences[cell], study.looks, study.compare.rope) for cell in cells)
+    verdicts = tuple(verdict(differences[cell], study.looks, study.compare.rope, spending=study.spending)
+                     for cell in cells)
     if not place.column_values:
         return Row(verdicts, None, theory.points(study, contrast, [plan.cell_spec(study, cell) for cell in cells]))
     point = dict(piece.at)
@@ -123,19 +136,35 @@ def _row(study: Study, contrast: tuple[str, str], place: Layout, piece: Slice, r
     return Row(verdicts, measured, theory.line(study, contrast, place, point))
 
 
+def family(atlas: Atlas) -> list[tuple[float, str]]:
+    """For each contrast and cell, in the panels' order: the p value of no difference adjusted over all of them, and the
+    word that stands when the words' own p values are adjusted likewise ("undecided" where the cell's word does not).
+
+    The family is every cell of every contrast that the study declares: Holm in a confirmatory study, Benjamini-Hochberg
+    in an exploratory one.
+    """
+    found = [verdict for panel in atlas.panels for row in panel.rows for verdict in row.verdicts]
+    p = multiplicity.adjusted(np.array([v.p for v in found]), atlas.standing)
+    level = multiplicity.adjusted(np.array([v.level for v in found]), atlas.standing)
+    return [(float(a), v.verdict if b <= ALPHA else "undecided") for v, a, b in zip(found, p, level, strict=True)]
+
+
 def verdict_records(atlas: Atlas) -> list[dict[str, Any]]:
     """One record a contrast and cell: knobs, verdict, paired difference with its interval, seeds, prediction."""
-    records = []
+    records, standing = [], iter(family(atlas))
     for panel in atlas.panels:
         for row, cells in zip(panel.rows, panel.slice.cells, strict=True):
             for c, (cell, found) in enumerate(zip(cells, row.verdicts, strict=True)):
                 predicted = row.predicted.cells[c] if row.predicted else math.nan
+                adjusted, word = next(standing)
                 records.append({
                     "first": panel.contrast[0], "second": panel.contrast[1], "cell": cell,
                     **{f"p_{k}": v for k, v in plan.cell(atlas.study, cell).items()},
                     "verdict": found.verdict, "difference": _number(found.mean), "low": _number(found.low),
                     "high": _number(found.high), "seeds": found.seeds, "look": found.look,
-                    "predicted": _number(predicted), "reason": found.reason,
+                    "predicted": _number(predicted), "reason": found.reason, "p": _number(found.p),
+                    "adjusted": adjusted if math.isfinite(found.p) else None, "adjusted_verdict": word,
+                    "needed": found.needed, "improvement": _number(found.improvement),
                 })
     return records
 
@@ -145,6 +174,8 @@ def boundary_records(atlas: Atlas) -> list[dict[str, Any]]:
 
     A missing end of the interval lies beyond the axis; `side` says who is ahead (`verdicts.Crossing`).
     """
+    if atlas.study.design.kind == "boundary":
+        return surface.boundary_records(atlas)
     place, records = atlas.layout, []
     for panel in atlas.panels:
         for value, row in zip(place.row_values, panel.rows, strict=True):

@@ -12,6 +12,9 @@ from simlab.errors import InvalidStudy
 from simlab.sweep import fields
 from simlab.sweep.schema import Axis, Value
 
+# Values of a range among which a search for the boundary chooses: few where each costs pretrainings.
+RESOLUTION = {"source": 9, "": 33}
+
 
 def read(raw: Mapping[str, Any], fixed: Mapping[str, Value], known: tuple[Knob, ...], kind: str) -> tuple[Axis, ...]:
     """The axes of a design of this kind, each checked. Raises InvalidStudy, UnknownName or OutOfDomain."""
@@ -35,7 +38,11 @@ def _axis(name: str, raw: object, knob: Knob, kind: str) -> Axis:
             raise InvalidStudy(f"[{key}] gives values and a range; give one of them.")
         if kind == "sobol" and "values" not in raw:
             return _range(name, raw, scale, knob)
-        values = raw["values"] if "values" in raw else _spread(raw, scale, key, knob)
+        if kind == "boundary" and "values" not in raw and "n" not in raw:  # a range: among how many of its values
+            raw = {**raw, "n": RESOLUTION["source" if knob.stage == "source" else ""]}
+            values = list(dict.fromkeys(_spread(raw, scale, key, knob)))  # a short range of whole numbers has fewer
+        else:
+            values = raw["values"] if "values" in raw else _spread(raw, scale, key, knob)
     else:
         scale, values = knob.scale, raw
     if not isinstance(values, (list, tuple)) or not values:

@@ -2,7 +2,8 @@
 
 A grid holds every combination of the axes' values, the last axis turning fastest. A Sobol design is the scrambled
 sequence of Sobol and Owen (`scipy.stats.qmc`) in as many dimensions as there are axes, its scramble drawn from the
-study's seed: any beginning of it is spread evenly, so more cells are added without moving the earlier ones.
+study's seed: any beginning of it is spread evenly, so more cells are added without moving the earlier ones. A search
+for the boundary computes some cells of a grid: a few at its start (`simlab.sweep.boundary`), then those it asks for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from simlab.sweep import boundary
 from simlab.sweep.schema import Axis, Study, Value, n_cells
 
 Point = tuple[float, ...]
@@ -20,14 +22,17 @@ def cell(study: Study, index: int) -> dict[str, Value]:
     n = n_cells(study)
     if not 0 <= index < n:
         raise IndexError(f"cell {index} of {n}")
+    if study.design.kind == "boundary":
+        point = (study.points or boundary.start(study))[index]
+        return {axis.name: value for axis, value in zip(study.axes, point, strict=True)}
     if study.design.kind == "sobol":
         at = points(study.seed, len(study.axes), (n - 1).bit_length())[index]
         return {axis.name: value(axis, u) for axis, u in zip(study.axes, at, strict=True)}
-    point: dict[str, Value] = {}
+    found: dict[str, Value] = {}
     for axis in reversed(study.axes):
         index, place = divmod(index, len(axis.values))
-        point[axis.name] = axis.values[place]
-    return {axis.name: point[axis.name] for axis in study.axes}
+        found[axis.name] = axis.values[place]
+    return {axis.name: found[axis.name] for axis in study.axes}
 
 
 @lru_cache(maxsize=8)

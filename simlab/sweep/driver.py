@@ -11,7 +11,7 @@ import importlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from simlab.errors import DamagedFile, InvalidStudy, SimlabError
-from simlab.sweep import engines, finish, plan, provenance, results
+from simlab.sweep import engines, finish, plan, provenance, results, standing
 from simlab.sweep.folder import Folder, disk_full
 from simlab.sweep.journal import Journal
 from simlab.sweep.plan import Job
@@ -30,6 +30,7 @@ from simlab.sweep.screen import Screen
 RUN_JOB = "simlab.sweep.job:run_job"
 COMPUTE = ("python", "numpy", "scipy", "torch", "scikit-learn")  # whose versions may move the last bits
 STOPPED = ("killed", "timeout")  # how a whole job ends because of what one of its arms may have done
+Work = Callable[[Study, "Options", Folder], finish.Summary]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Options:
     engine: str = "local"
     scheduler: str = ""
     estimate: float | None = None  # seconds that were foretold, for the manifest
+    origin: standing.Origin | None = None  # the study's file and what the command line changed, for its standing
+    witness: tuple[dict[str, Any], ...] = ()  # what was seen as work that preceded this run began (tuning)
 
     @property
     def part(self) -> str:
@@ -64,8 +67,16 @@ class Options:
         return "collect" if self.collect else ""
 
 
-def run(study: Study, options: Options) -> finish.Summary:
-    """Compute what is missing, collect, read, draw. Raises SimlabError; an interrupt leaves finished jobs whole."""
+def whole(study: Study, options: Options, folder: Folder) -> finish.Summary:
+    """All of a study whose cells are known beforehand."""
+    return Run(study, options, folder).go()
+
+
+def run(study: Study, options: Options, work: Work = whole) -> finish.Summary:
+    """Compute what is missing, collect, read, draw. Raises SimlabError; an interrupt leaves finished jobs whole.
+
+    `work` is done while the folder's lock is held: the whole study at once, unless a search goes step by step.
+    """
     plan.check_budget(study)
     folder = Folder(options.out)
     study = folder.adopt(study)
@@ -74,7 +85,7 @@ def run(study: Study, options: Options) -> finish.Summary:
     folder.make()
     try:
         with folder.lock(options.part):
-            return _Run(study, options, folder).go()
+            return work(study, options, folder)
     except OSError as error:
         if not disk_full(error):
             raise SimlabError(f"{error.strerror or error}: {error.filename or folder.path}") from error
@@ -83,9 +94,12 @@ def run(study: Study, options: Options) -> finish.Summary:
                           "kept; free some space and run the same command again.") from None
 
 
-class _Run:
-    def __init__(self, study: Study, options: Options, folder: Folder) -> None:
-        self.study, self.options, self.folder = study, options, folder
+class Run:
+    """What is missing of a study's jobs: `fill` computes it, `table` reads what there is, `go` also ends the run."""
+
+    def __init__(self, study: Study, options: Options, folder: Folder, later: bool = False) -> None:
+        """`later`: not the first of this process, so that nothing is resumed that a reader should hear of."""
+        self.study, self.options, self.folder, self.later = study, options, folder, later
         artefacts = str(folder.artefacts.resolve()) if options.artefacts else ""
         jobs = plan.jobs(study, options.device, options.threads, options.cache, options.cache_mb)
         self.jobs = [replace(job, artefacts=artefacts) for job in jobs] if artefacts else jobs
@@ -98,6 +112,15 @@ class _Run:
         self.sources = provenance.sources(study)  # every worker's must equal these, whenever and wherever it starts
 
     def go(self) -> finish.Summary:
+        """Compute what is missing, and all that follows from the table."""
+        done = self.fill()
+        if self.options.shard is not None:
+            return finish.part(self.study, self.folder, self.table(), **done)
+        return finish.finish(self.study, self.folder, self.table(), device=self.options.device,
+                             missing=len(self._mine(self.jobs)) - len(self.there), origin=self.options.origin, **done)
+
+    def fill(self) -> dict[str, Any]:
+        """Compute what is missing; returns the jobs and trainings that it took, seconds, and counts of the stages."""
         study, folder, options = self.study, self.folder, self.options
         if options.device != "cpu":  # torch takes seconds to import: asked only when the answer matters
             importlib.import_module("simlab.training.device").find(options.device)
@@ -126,7 +149,8 @@ class _Run:
                      "trainings": plan.trainings(study, todo), "units": sum(job.units for job in todo),
                      "stages": finish.stage_counts(self.counts)}
             provenance.write(folder, provenance.finish(manifest, **facts), options.part)
-        return self._end(mine, len(todo), plan.trainings(study, todo), time.monotonic() - clock)
+        return {"jobs_run": len(todo), "trainings": plan.trainings(study, todo), "seconds": time.monotonic() - clock,
+                "stages": finish.stage_counts(self.counts)}
 
     def _mine(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs of this run's part of the study: together the n parts hold each job once."""
@@ -137,25 +161,22 @@ class _Run:
 
     def _begin(self, workers: int) -> dict[str, Any]:
         options = self.options
+        seen = [*options.witness, standing.witness(self.study, options.origin, self.folder)]
         manifest = provenance.start(self.folder, self.study, options.device, options.threads, workers, options.part)
-        facts = {"engine": options.engine, "cache": bool(options.cache), "estimated_seconds": options.estimate}
+        facts = {"engine": options.engine, "cache": bool(options.cache), "estimated_seconds": options.estimate,
+                 "witness": seen}
         manifest = provenance.finish(manifest, **facts)
         provenance.write(self.folder, manifest, options.part)
         return manifest
 
-    def _end(self, mine: list[Job], jobs_run: int, trainings: int, seconds: float) -> finish.Summary:
-        """The table of what is finished, and all that follows from it; a part of a study ends with its own rows."""
+    def table(self) -> pa.Table:
+        """The rows of what is finished (of this run's part of the study). Raises SimlabError where nothing is."""
+        mine = self._mine(self.jobs)
         tables = [results.read_shard(self.study, job, self.folder.shard(job)) for job in mine
                   if job.index in self.there]
         if not tables and mine:
             raise SimlabError(f"{self.folder.path} holds no finished job of study {self.study.name} yet.")
-        table = results.collect([results.schema(self.study).empty_table(), *tables])
-        counts = {"jobs_run": jobs_run, "trainings": trainings, "seconds": seconds,
-                  "stages": finish.stage_counts(self.counts)}
-        if self.options.shard is not None:
-            return finish.part(self.study, self.folder, table, **counts)
-        return finish.finish(self.study, self.folder, table, device=self.options.device,
-                             missing=len(self.jobs) - len(tables), **counts)
+        return results.collect([results.schema(self.study).empty_table(), *tables])
 
     def _same_settings(self) -> None:
         """Refuse a folder whose shards came from another device or number of threads (their last bits may differ)."""
@@ -222,7 +243,7 @@ class _Run:
             todo.append(job)
         if self.options.collect:
             return []
-        if self.there and todo:
+        if self.there and todo and not self.later:
             done = len(self.there)
             self.messages.append(f"resuming {self.folder.path}: {done} of {done + len(todo)} jobs are done")
         return todo

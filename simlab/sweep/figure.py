@@ -53,7 +53,7 @@ def draw(atlas: Atlas) -> Figure:
     down = math.ceil(len(panels) / across)
     height = 1.15 + down * (0.75 + max(1.1, 0.36 * min(len(atlas.layout.row_values), 14)))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.suptitle(headline(atlas.study), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(headline(atlas.study, atlas.standing), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     means = [abs(v.mean) for p in panels for row in p.rows for v in row.verdicts if math.isfinite(v.mean)]
     bound = max([*means, atlas.study.compare.rope, 1e-6])

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from simlab.errors import LeakDetected, SimlabError
 from simlab.evaluation import leak
 from simlab.files import write_text
+from simlab.report import page
+from simlab.sweep import again, figure, plan, provenance, results, sensitivity, standing, surface, textmap
 from simlab.sweep import atlas as maps
-from simlab.sweep import figure, plan, provenance, results, textmap
 from simlab.sweep.folder import Folder
 from simlab.sweep.schema import Study
 
@@ -40,6 +41,9 @@ class Summary:
     leak: str = ""
     stages: dict[str, dict[str, int]] = field(default_factory=dict)
     missing: int = 0  # jobs that no shard holds yet
+    standing: dict[str, str] = field(default_factory=dict)
+    sensitivity: list[dict[str, Any]] = field(default_factory=list)
+    ended: str = ""  # of a search: why it ended
 
     @property
     def text(self) -> str:
@@ -49,6 +53,9 @@ class Summary:
             large = len(place.column_values) > MOST_COLUMNS or plan.n_cells(self.study) > MOST_CELLS
             shown = textmap.points if self.atlas.scattered else textmap.text
             text = self._counts() if large else shown(self.atlas)
+            if self.study.design.kind == "boundary":
+                text += f"\n{surface.text(self.atlas)}{self.ended}"
+            text += "\n" + textmap.claims(self.atlas, self.standing, self.sensitivity)
         return f"partial: {self.missing} jobs are missing\n{text}" if self.missing else text
 
     def _counts(self) -> str:
@@ -74,30 +81,46 @@ class Summary:
             "rows": self.rows, "digest": self.digest, "jobs_run": self.jobs_run, "trainings_run": self.trainings,
             "stages": self.stages,
             "missing_jobs": self.missing, "seconds": round(self.seconds, 2), "failed": self.failures,
-            "leak": self.leak, "contrasts": contrasts,
+            "leak": self.leak, "standing": self.standing, "contrasts": contrasts,
             "verdicts": maps.verdict_records(self.atlas) if self.atlas else [],
             "boundary": maps.boundary_records(self.atlas) if self.atlas else [],
+            "sensitivity": self.sensitivity,
             "files": {"table": str(folder.table), "verdicts": str(folder.verdicts), "boundary": str(folder.boundary),
-                      "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest)},
+                      "sensitivity": str(folder.sensitivity),
+                      "surface": str(folder.surface),
+                      "png": str(folder.png), "pdf": str(folder.pdf), "manifest": str(folder.manifest),
+                      "report": str(folder.report)},
         }
 
 
 def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,
-           device: str, stages: dict[str, dict[str, int]] | None = None, missing: int = 0) -> Summary:
+           device: str, stages: dict[str, dict[str, int]] | None = None, missing: int = 0,
+           origin: standing.Origin | None = None) -> Summary:
     """Write everything that follows from the table (of a partial one: so far), and sum it up."""
     results.write(table, folder.table)
     digest, failures = results.digest(table), results.failures(table)
     manifest = provenance.gather(folder) or provenance.start(folder, study, device, 1, 0)
+    manifest = standing.afterwards(manifest, study, origin, folder)
+    claim = standing.judge(manifest)
     provenance.write(folder, {**manifest, "digest": digest, "rows": len(table), "failed": len(failures),
-                              "missing_jobs": missing})
-    atlas = None
+                              "missing_jobs": missing, "standing": claim})
+    atlas, indices, leaked = None, [], leak_message(table)
     if len(failures) < len(table):
-        atlas = maps.build(study, table)
+        atlas = maps.build(study, table, claim["kind"])
+        indices = sensitivity.records(study, table)
+        if indices:
+            write_text(folder.sensitivity, maps.as_csv(indices))
         write_text(folder.verdicts, maps.as_csv(maps.verdict_records(atlas)))
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
+        fitted = surface.records(atlas)
+        if fitted:
+            write_text(folder.surface, maps.as_csv(fitted))
+        else:
+            folder.surface.unlink(missing_ok=True)
         figure.save(atlas, folder.png, folder.pdf)
+        page.write(folder.path, again.command(study, folder.path), leaked)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,
-                   leak_message(table), stages or {}, missing)
+                   leaked, stages or {}, missing, claim, indices)
 
 
 def part(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainings: int, seconds: float,

@@ -3,7 +3,10 @@
     DIR/study.toml        the resolved study, frozen at the first run
     DIR/shards/           job-00000.parquet ..., one a job; *.damaged: set aside, computed again
     DIR/journal.log       the cells as Optuna trials (a view: results never live only there)
-    DIR/results.parquet   the table; manifest.json: how it came about; verdicts.csv, boundary.csv
+    DIR/results.parquet   the table; manifest.json: how it came about; verdicts.csv, boundary.csv, surface.csv,
+                          sensitivity.csv
+    DIR/search.jsonl      the batches of a search for the boundary
+    DIR/report.html       the page of the study, self-contained
     DIR/map.png, map.pdf  the map;   run.log: what happened, the workers' output included
     DIR/lock              held by the driver that works here
 """
@@ -24,6 +27,7 @@ from typing import Any
 
 from simlab.errors import InvalidStudy, SimlabError
 from simlab.files import write_text
+from simlab.sweep import boundary
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study, adopt, difference, dump
 
@@ -40,8 +44,12 @@ class Folder:
         self.manifest = self.path / "manifest.json"
         self.verdicts = self.path / "verdicts.csv"
         self.boundary = self.path / "boundary.csv"
+        self.sensitivity = self.path / "sensitivity.csv"
+        self.surface = self.path / "surface.csv"
+        self.search = self.path / boundary.RECORD
         self.png = self.path / "map.png"
         self.pdf = self.path / "map.pdf"
+        self.report = self.path / "report.html"
         self.runlog = self.path / "run.log"
         self.artefacts = self.path / "artefacts"
 
@@ -94,6 +102,11 @@ class Folder:
 
     def adopt(self, study: Study) -> Study:
         """The study with the rounds in which its cells came to be, where this folder has seen it grow."""
+        if study.design.kind == "boundary":
+            if self.frozen.exists() and difference(self.read_frozen(), study):
+                return study  # another one: `freeze` says in what
+            state = boundary.read(study, self.search)
+            return boundary.with_points(study, state.rounds, state.points)
         return adopt(self.read_frozen(), study) if self.frozen.exists() else study
 
     def freeze(self, study: Study, write: bool = True) -> None:
@@ -107,8 +120,12 @@ class Folder:
             if changed:
                 raise InvalidStudy(f"{self.path} holds results of a different study ({changed}); give --out another "
                                    f"folder, or delete {self.path} to start afresh.")
-            if write and adopt(before, study).design.rounds != tuple(before.get("design", {}).get("rounds", ())):
-                write_text(self.frozen, dump(adopt(before, study)))
+            now = adopt(before, study)
+            if write and study.design.kind == "boundary":
+                if before.get("design", {}).get("width") != study.design.width:
+                    write_text(self.frozen, dump(study))
+            elif write and now.design.rounds != tuple(before.get("design", {}).get("rounds", ())):
+                write_text(self.frozen, dump(now))
             return
         if self.finished():
             raise InvalidStudy(f"{self.path} holds shards but no study.toml that says what they are; give --out "

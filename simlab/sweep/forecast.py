@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simlab.sweep import plan
+from simlab.sweep import boundary, plan
 from simlab.sweep.plan import Job
 from simlab.sweep.pool import Pool
 from simlab.sweep.schema import Study
@@ -84,6 +84,22 @@ def disk(study: Study, todo: Sequence[Job], times: Mapping[str, Any]) -> float:
         1, len(plan.recipes(study)))
     cache = min(kept / 1e6, todo[0].cache_mb) if todo[0].cache else 0.0
     return table / 1e6 + cache
+
+
+def at_most(study: Study, seconds: float) -> dict[str, Any]:
+    """What a search costs at most: cells, pretrainings, and seconds, from those that its next cells will take."""
+    most = boundary.at_most(study)
+    trainings = max(plan.trainings(study), min(plan.trainings(most), study.budget.trainings or math.inf))
+    now, then = (plan.estimate(s, plan.jobs(s), 1, {})[0] for s in (study, most))
+    return {"cells_at_most": plan.n_cells(most), "trainings_at_most": trainings,
+            "seconds_at_most": round(seconds * then / now) if seconds else 0}
+
+
+def search_words(study: Study) -> str:
+    """A search's least and most in words."""
+    most = at_most(study, 0.0)
+    return (f"least {plan.n_cells(study)} cells and {plan.trainings(study)} pretrainings, most {most['cells_at_most']} "
+            f"and {most['trainings_at_most']}, {study.n_seeds} seeds")
 
 
 def verdict(foretold: float | None, took: float) -> str:

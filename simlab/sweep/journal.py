@@ -88,7 +88,7 @@ class Journal:
                 self.done[cell] = trial.state.name
             elif cell is not None and trial.state == TrialState.WAITING:
                 self._waiting[cell] = trial._trial_id
-        self._distributions = {axis.name: _distribution(axis) for axis in self.study.axes}
+        self._distributions = {axis.name: distribution(axis) for axis in self.study.axes}
         self._file, self._id = backend, found._study_id
         self._storage = found._storage
         self._end_zombies(found)
@@ -188,7 +188,8 @@ def _point(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(values.items()))
 
 
-def _distribution(axis: Axis) -> Any:
+def distribution(axis: Axis) -> Any:
+    """An axis as Optuna has it."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     numbers = [v for v in axis.values if not isinstance(v, str)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from simlab.sweep.schema import Axis, Study, Value, n_cells
+from simlab.sweep.schema import SCATTERED, Axis, Study, Value, n_cells
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Layout:
 
     Axes of a single value come last in both choices, so that a slice through a map is still drawn along what moves.
 
-    Numbers ascend along both; words keep the study's order. Points of a Sobol design do not lie in rows and columns:
-    one slice holds all of them in one row, and the values are empty.
+    Numbers ascend along both; words keep the study's order. Points of a Sobol design or a search do not lie in rows
+    and columns: one slice holds all of them in one row, and the values are empty.
     """
 
     columns: Axis
@@ -37,7 +37,7 @@ def layout(study: Study) -> Layout:
     """The maps of a study."""
     columns, others = directions(study)
     rows, further = (others[0] if others else None), others[1:]
-    if study.design.kind == "sobol":
+    if study.design.kind in SCATTERED:
         return Layout(columns, rows, (), (None,), (Slice({}, (tuple(range(n_cells(study))),)),))
     index = {point: i for i, point in enumerate(itertools.product(*(axis.values for axis in study.axes)))}
     across = ascending(columns)

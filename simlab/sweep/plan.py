@@ -9,7 +9,7 @@ may depend on the batch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simlab import methods
@@ -123,10 +123,13 @@ def trainings(study: Study, todo: Sequence[Job] | None = None) -> int:
 
 def check_budget(study: Study) -> None:
     """Refuse a study whose plan costs more pretrainings than its budget. Raises InvalidStudy."""
+    if study.design.kind == "boundary":  # a search stops by itself: its start must be within the budget
+        study = replace(study, points=(), design=replace(study.design, rounds=()))
     allowed, needed = study.budget.trainings, trainings(study)
     if allowed is not None and needed > allowed:
-        raise InvalidStudy(f"study {study.name} needs {needed} pretrainings, its budget.trainings is {allowed}; raise "
-                           "the budget, or take fewer seeds, source-stage values or recipes.")
+        start = " for its first cells" if study.design.kind == "boundary" else ""
+        raise InvalidStudy(f"study {study.name} needs {needed} pretrainings{start}, its budget.trainings is {allowed}; "
+                           "raise the budget, or take fewer seeds, source-stage values or recipes.")
 
 
 # Rough seconds on one core of a common machine, for a study that has not run here before: one pretraining step of one

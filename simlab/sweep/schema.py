@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simlab.environments.knobs import Choice, Interval
@@ -20,7 +20,9 @@ Setting = tuple[tuple[str, Value], ...]  # hyperparameters by the names of `Trai
 Chosen = tuple[int, str, Setting]  # (cell, arm, its setting)
 
 TEXTS = ("question", "hypothesis", "prediction", "falsified_if")
+SPENDING = ("pocock", "obrien-fleming")  # how alpha is spent over looks (`simlab.sweep.looks`)
 DESIGNS = ("grid", "sobol", "boundary", "tune")
+SCATTERED = ("sobol", "boundary")  # those whose cells do not fill rows and columns
 POSITIVE = Interval(0, math.inf, low_open=True)
 COUNT = Interval(1, 100_000_000, whole=True)
 
@@ -85,14 +87,18 @@ class Train:
 
 @dataclass(frozen=True)
 class Design:
-    """How cells are chosen: every combination of the axes' values, or points of a Sobol sequence between their ends.
+    """How cells are chosen: every combination of the axes' values, points of a Sobol sequence between their ends, or
+    the combinations that a search for the boundary asks for.
 
     `rounds` is no choice of the user's: how many cells the study had when it was begun, and each time it was extended.
     """
 
     kind: str = setting("grid", Choice(DESIGNS), "how cells are chosen")
-    cells: int | None = setting(None, COUNT, "number of cells (sobol)")
-    batch: int | None = setting(None, COUNT, "trials of an arm asked for at once (tune)")
+    cells: int | None = setting(None, COUNT, "number of cells (sobol); cells at the start (boundary)")
+    batch: int | None = setting(None, COUNT, "trials of an arm (tune), or cells (boundary), asked for at once")
+    width: float | None = setting(None, POSITIVE, "mean width of the boundary's band at which a search ends (boundary)")
+    around: str | None = setting(None, Choice(("margin", "sign")), "differences whose places a search seeks: zero and "
+                                 "the margin on either side of it, or zero alone (boundary)")
     rounds: tuple[int, ...] = ()
 
 
@@ -109,6 +115,7 @@ class Budget:
     """Counts, never seconds."""
 
     trainings: int | None = setting(None, COUNT, "most pretrainings that the study may cost")
+    cells: int | None = setting(None, COUNT, "most cells that a search may ask for (boundary)")
 
 
 @dataclass(frozen=True)
@@ -131,12 +138,14 @@ class Study:
     axes: tuple[Axis, ...]
     compare: Compare
     looks: tuple[int, ...]
+    spending: str = SPENDING[0]
     design: Design = field(default_factory=Design)
     tune: Tune = field(default_factory=Tune)
     budget: Budget = field(default_factory=Budget)
     limits: Limits = field(default_factory=Limits)
     train: Train = field(default_factory=Train)
     choices: tuple[Chosen, ...] = ()  # of design "tune": what tuning chose, once it has (not in the file)
+    points: tuple[tuple[Value, ...], ...] = ()  # of design "boundary": its cells so far (not in the file)
     plugins: tuple[str, ...] = ()  # files executed in the driver and in each worker before anything else
 
     @property
@@ -164,13 +173,14 @@ def resolved(study: Study) -> dict[str, Any]:
                   **({"plugins": list(study.plugins)} if study.plugins else {})},
         "world": {"name": study.world, "knobs": dict(study.knobs)},
         "axes": {axis.name: _axis(axis) for axis in study.axes},
-        "design": _given(study.design),
+        "design": _given(replace(study.design, rounds=()) if study.design.kind == "boundary" else study.design),
         "compare": {
             "arms": list(study.arms),
             "contrast": [list(pair) for pair in study.contrasts],
             **{k: getattr(study.compare, k) for k in ("metric", "cohort", "task", "rope")},
         },
-        "seeds": {"looks": list(study.looks)},
+        "seeds": {"looks": list(study.looks),
+                  **({"spending": study.spending} if study.spending != SPENDING[0] else {})},
         **{k: _given(getattr(study, k)) for k in ("tune", "budget", "limits", "train")},
     }
 
@@ -215,18 +225,25 @@ def _extends(key: str, old: Any, new: Any, now: Study) -> bool:
     (the one that turns slowest)."""
     if now.design.kind == "sobol":
         return key == "design.cells" and isinstance(old, int) and old < new
+    if now.design.kind == "boundary":  # the boundary is to be known better: the search goes on from where it ended
+        return key == "design.width" and isinstance(old, float) and new < old
     first = key == f"axes.{now.axes[0].name}.values" and isinstance(old, list)
     return first and len(old) < len(new) and new[: len(old)] == old
 
 
 def _hint(key: str, now: Study) -> str:
-    if not (key.startswith("axes.") and key.endswith(".values") and now.design.kind != "sobol"):
+    if not (key.startswith("axes.") and key.endswith(".values") and now.design.kind in ("grid", "tune")):
         return ""
     return f"; values may only be added at the end of the first axis, {now.axes[0].name}"
 
 
 def adopt(frozen: Mapping[str, Any], now: Study) -> Study:
-    """`now` with the rounds in which its cells came to be, those of the frozen study first: jobs depend on them."""
+    """`now` with the rounds in which its cells came to be, those of the frozen study first: jobs depend on them.
+
+    A search's lie in a record of their own (`simlab.sweep.boundary`).
+    """
+    if now.design.kind == "boundary":
+        return now
     design, axes = frozen.get("design", {}), frozen.get("axes", {})
     grid = math.prod(len(axis.get("values", ())) for axis in axes.values())
     before = design.get("rounds") or [design.get("cells", 0) if design.get("kind") == "sobol" else grid]
@@ -234,12 +251,12 @@ def adopt(frozen: Mapping[str, Any], now: Study) -> Study:
     rounds = tuple(before) if n <= before[-1] else (*before, n)
     if len(rounds) == 1 or difference(frozen, now) is not None:
         return now
-    return dataclasses.replace(now, design=dataclasses.replace(now.design, rounds=rounds))
+    return replace(now, design=replace(now.design, rounds=rounds))
 
 
 def n_cells(study: Study) -> int:
-    """Cells of a study: those of its sequence, or of its whole grid."""
-    if study.design.kind == "sobol":
+    """Cells of a study: those of its sequence, of its search so far, or of its whole grid."""
+    if study.design.kind in SCATTERED:
         assert study.design.cells is not None
-        return study.design.cells
+        return len(study.points) or study.design.cells
     return math.prod(len(axis.values) for axis in study.axes)

@@ -20,13 +20,14 @@ from typing import Any
 
 from simlab import methods
 from simlab.environments import knobs, presets
-from simlab.environments.knobs import Interval, Knob
+from simlab.environments.knobs import Choice, Interval, Knob
 from simlab.environments.registry import World, find_world
 from simlab.errors import InvalidStudy, SimlabError, nearest, unknown
-from simlab.sweep import axes, fields
+from simlab.sweep import axes, boundary, fields
 from simlab.sweep.axes import refuse_twice
 from simlab.sweep.schema import (
     COUNT,
+    SPENDING,
     TEXTS,
     Axis,
     Budget,
@@ -131,14 +132,17 @@ def build(
         axes=swept,
         compare=_compare(sections["compare"], place),
         looks=_looks(sections["seeds"]),
+        spending=fields.checked(sections["seeds"].get("spending", SPENDING[0]), Choice(SPENDING), "seeds.spending"),
         design=design,
         tune=tune,
-        budget=fields.read(Budget, sections["budget"], "budget"),
+        budget=boundary.check_budget(fields.read(Budget, sections["budget"], "budget"), design.kind),
         limits=fields.read(Limits, sections["limits"], "limits"),
         train=fields.read(Train, sections["train"], "train"),
         plugins=files,
     )
     _check_cells(study)
+    if design.kind == "boundary":
+        boundary.check(study)
     if design.rounds and design.rounds[-1] != n_cells(study):
         raise InvalidStudy(f"design.rounds = {list(design.rounds)} ends with {design.rounds[-1]} cells, but the study "
                            f"has {n_cells(study)}; leave design.rounds out.")
@@ -157,11 +161,11 @@ def _design(raw: dict[str, Any], trials: int | None) -> Design:
     """The design, its numbers those of its kind. Raises InvalidStudy."""
     rounds = fields.listed(raw["rounds"], COUNT, "design.rounds") if "rounds" in raw else ()
     design = fields.read(Design, {k: v for k, v in raw.items() if k != "rounds"}, "design")
-    if design.kind == "boundary":
-        raise InvalidStudy("design.kind = 'boundary' is not available yet; grid, sobol and tune are.")
-    for key, kind in (("cells", "sobol"), ("batch", "tune")):
-        if getattr(design, key) is not None and design.kind != kind:
-            raise InvalidStudy(f"design.{key} is for design.kind = '{kind}', not for '{design.kind}'.")
+    for key, kinds in (("cells", ("sobol", "boundary")), ("batch", ("tune", "boundary")), ("width", ("boundary",)),
+                       ("around", ("boundary",))):
+        if getattr(design, key) is not None and design.kind not in kinds:
+            kind = " or ".join(f"'{kind}'" for kind in kinds)
+            raise InvalidStudy(f"design.{key} is for design.kind = {kind}, not for '{design.kind}'.")
     if design.kind == "sobol" and design.cells is None:
         raise InvalidStudy("design.kind = 'sobol' needs design.cells, the number of its points (more can be added "
                            "later).")
@@ -169,7 +173,7 @@ def _design(raw: dict[str, Any], trials: int | None) -> Design:
         raise InvalidStudy("design.kind = 'tune' needs tune.trials, the trials that each arm gets in each cell.")
     if list(rounds) != sorted(set(rounds)):
         raise InvalidStudy(f"design.rounds = {list(rounds)}: expected increasing numbers of cells.")
-    return replace(design, rounds=rounds)
+    return boundary.defaults(replace(design, rounds=rounds))
 
 
 def _preset(raw: Mapping[str, Any], world: World, axes: Sequence[str], fixed: Mapping[str, Value]) -> dict[str, Value]:
@@ -239,7 +243,7 @@ def _pair(pair: object, arms: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _looks(raw: dict[str, Any]) -> tuple[int, ...]:
-    fields.known_keys(raw, ("looks",), "[seeds]")
+    fields.known_keys(raw, ("looks", "spending"), "[seeds]")
     looks = fields.listed(raw.get("looks", [12]), Interval(1, 1_000_000, whole=True), "seeds.looks")
     if list(looks) != sorted(set(looks)):
         raise InvalidStudy(f"seeds.looks = {list(looks)}: expected increasing numbers of seeds.")

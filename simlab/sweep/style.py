@@ -25,9 +25,9 @@ PLAIN = {"w_c": "signal that both views share (w_c)", "n_lab": "labels (n_labell
           "nu": "nuisance correlation (nu)", "n_unlab": "unlabelled records (n_unlabelled)"}
 
 
-def headline(study: Study) -> str:
-    """A map's title in plain words."""
-    return f"Where the first arm helps (violet) and where it hurts (orange): study {study.name}"
+def headline(study: Study, standing: str) -> str:
+    """A map's title in plain words, with what its results may claim (`simlab.sweep.standing`)."""
+    return f"Where the first arm helps (violet) and hurts (orange): study {study.name} ({standing})"
 
 
 def metric(study: Study) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from simlab.sweep import plan
-from simlab.sweep.atlas import Atlas, Panel, Row
+from simlab.sweep.atlas import Atlas, Panel, Row, family
 from simlab.sweep.layout import show
+from simlab.sweep.multiplicity import METHODS
 from simlab.sweep.schema import Value
 from simlab.sweep.theory import Line
+from simlab.sweep.verdicts import ALPHA
 
 WORDS = {"helps": "helps", "hurts": "hurts", "equivalent": "equiv", "undecided": "?"}
 LEGEND = (
@@ -49,6 +54,45 @@ def _panel(atlas: Atlas, panel: Panel) -> str:
     counts = Counter(panel.words)
     lines += ["", "  ".join(f"{word} {counts[word]}" for word in WORDS) + f"  (of {len(panel.words)} cells)"]
     return "\n".join(lines)
+
+
+def claims(atlas: Atlas, standing: dict[str, str], sensitivity: Sequence[dict[str, Any]]) -> str:
+    """What the maps' words may claim: the study's standing, the words that stand over all cells, the knobs that matter.
+    """
+    words = [v.verdict for panel in atlas.panels for row in panel.rows for v in row.verdicts]
+    stay = Counter(word for _, word in family(atlas))
+    found = Counter(words)
+    counts = ", ".join(f"{stay[word]} of {found[word]} {WORDS[word]}" for word in WORDS if word != "undecided")
+    lines = textwrap.wrap(": ".join(standing.values()), 100)
+    lines += textwrap.wrap(f"{METHODS[atlas.standing]} over all {len(words)} cells of all contrasts: {counts} stand at "
+                           f"level {ALPHA:g}.", 100)
+    return "\n".join([*lines, *_plan(atlas), *_ranking(sensitivity), ""])
+
+
+def _plan(atlas: Atlas) -> list[str]:
+    """How many seeds the undecided cells would need."""
+    found = [v for panel in atlas.panels for row in panel.rows for v in row.verdicts if math.isfinite(v.p)]
+    needed = sorted(v.needed for v in found if v.needed is not None)
+    far = sum(v.verdict == "undecided" and v.needed is None for v in found)
+    parts = [f"{len(needed)} would need {needed[0]} to {needed[-1]} fresh seeds (median "
+             f"{needed[len(needed) // 2]})"] if needed else []
+    parts += [f"{far} lie at the margin, out of reach"] if far else []
+    return [f"Undecided: {'; '.join(parts)}."] if parts else []
+
+
+def _ranking(sensitivity: Sequence[dict[str, Any]]) -> list[str]:
+    """A line a contrast: its knobs, the most important first, with their share of the difference's variance."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for row in sensitivity:
+        total = row["first_order"] if row["total"] is None else row["total"]
+        if total is not None:
+            text = f"{row['knob']} {total:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+            lines.setdefault((row["first"], row["second"]), []).append(text)
+    if not lines:
+        return []
+    head = "Share of the difference's variance in which a knob takes part (95 %; sensitivity.csv):"
+    text = (f"{first} minus {second}: {', '.join(knobs)}" for (first, second), knobs in lines.items())
+    return ["", head, *(textwrap.fill(line, 100, initial_indent="  ", subsequent_indent="    ") for line in text)]
 
 
 MOST_POINTS = 48  # cells of a Sobol design that are listed

@@ -19,6 +19,7 @@ from simlab import methods
 from simlab.environments.registry import find_world
 from simlab.limits import finite
 from simlab.limits.gaussian import moments
+from simlab.limits.subspace import cross_prediction
 from simlab.sweep.layout import Layout
 from simlab.sweep.schema import Study, Value
 from simlab.sweep.verdicts import last_crossing
@@ -114,4 +115,8 @@ def _methods(spec: Any, width: int) -> dict[str, finite.Method | None]:
     """The closed forms of one world; none where they are not defined (a width beyond a view's features)."""
     if width > min(spec.p_image, spec.p_clinical) or spec.p_image + spec.p_clinical > MOST_FEATURES:
         return {}
-    return finite.methods(spec, moments(spec, "source"), width)
+    law = moments(spec, "source")
+    known = finite.methods(spec, law, width)
+    reconstructed = None if known["cross_modal"] is None else finite.frozen(law, cross_prediction(law, width), width,
+                                                                            spec.flip)
+    return {**known, "cross_prediction": reconstructed}

@@ -20,7 +20,7 @@ from typing import Any
 from simlab import methods, rng
 from simlab.errors import InvalidStudy, SimlabError
 from simlab.files import write_text
-from simlab.sweep import driver, engines, plan, provenance, tune_report
+from simlab.sweep import driver, engines, plan, provenance, standing, tune_report
 from simlab.sweep.finish import Summary
 from simlab.sweep.folder import Folder
 from simlab.sweep.pool import Outcome, Pool
@@ -62,7 +62,9 @@ def run(study: Study, options: driver.Options, evaluate: str = EVALUATE, compare
             folder.freeze(study)
             _Tuning(study, options, folder, evaluate).go()
     tuned = time.monotonic() - begun
-    found = driver.run(settled(study, folder), replace(options, function=compare))
+    ready = settled(study, folder)
+    seen = next(_lines(folder.path / RECORD)).get("witness", {"problem": "its tuning has no record of the study file"})
+    found = driver.run(ready, replace(options, function=compare, witness=(seen,)))
     return replace(found, seconds=found.seconds + tuned)
 
 
@@ -129,7 +131,7 @@ class _Tuning:
             with self.path.open("r+b") as file:
                 file.truncate(whole)
         if not whole:  # new, or killed in the very first line
-            _append(self.path, own)
+            _append(self.path, {**own, "witness": standing.witness(self.study, self.options.origin, self.folder)})
             return []
         head = next(iter(_lines(self.path)), own)
         done = read(self.path)

@@ -2,8 +2,9 @@
 
     trials.csv        one row a trial: setting, mean out-of-fold AUC over seeds, whether it was chosen
     chosen.toml       each arm's chosen setting in each cell
-    sensitivity.csv   score against budget (best of the first k), and along each hyperparameter in eight equal parts
+    tuning.csv        score against budget (best of the first k), and along each hyperparameter in eight equal parts
     tuning.png        the same as curves
+    importance.csv    each arm's hyperparameters: their shares of the score's variance (fANOVA), all cells together
     tuning.log        an Optuna journal with one study a cell and arm (optuna-dashboard DIR/tuning.log)
 """
 
@@ -22,8 +23,8 @@ from simlab.training.search import RANGES
 if TYPE_CHECKING:
     from simlab.sweep.tune import Done
 
-TRIALS, CHOSEN, SENSITIVITY, FIGURE, JOURNAL = ("trials.csv", "chosen.toml", "sensitivity.csv", "tuning.png",
-                                                "tuning.log")
+TRIALS, CHOSEN, CURVES, FIGURE, JOURNAL, IMPORTANCE = ("trials.csv", "chosen.toml", "tuning.csv", "tuning.png",
+                                                       "tuning.log", "importance.csv")
 PARTS = 8
 Record = dict[str, Any]
 
@@ -33,9 +34,10 @@ def write(study: Study, done: Sequence[Done], chosen: Sequence[Chosen], folder: 
     from simlab.sweep.atlas import as_csv
 
     ordered = sorted(done, key=lambda d: (d.cell, study.arms.index(d.arm), d.number))
-    curves = sensitivity(study, ordered)
+    curves = along_axes(study, ordered)
     write_text(folder / TRIALS, as_csv(trial_records(study, ordered, chosen)))
-    write_text(folder / SENSITIVITY, as_csv(curves))
+    write_text(folder / CURVES, as_csv(curves))
+    write_text(folder / IMPORTANCE, as_csv(importance(study, ordered)))
     _figure(study, curves, folder / FIGURE)
     _journal(study, ordered, folder / JOURNAL)
     write_text(folder / CHOSEN, fields.dump(_tables(study, ordered, chosen)))
@@ -56,7 +58,32 @@ def trial_records(study: Study, done: Sequence[Done], chosen: Sequence[Chosen]) 
     return records
 
 
-def sensitivity(study: Study, done: Sequence[Done]) -> list[Record]:
+def importance(study: Study, done: Sequence[Done]) -> list[Record]:
+    """One record an arm and hyperparameter, of arms with two or more: its share of the variance of the trials' scores
+    less their cell's mean, over all cells, with an interval over seeds (`simlab.sweep.sensitivity.forests`)."""
+    import numpy as np
+
+    from simlab.sweep import sensitivity
+    from simlab.sweep.tune import distributions
+
+    records: list[Record] = []
+    for arm in study.arms:
+        space = distributions(study, arm)
+        mine = [d for d in done if d.arm == arm and d.score is not None]
+        if len(space) < 2 or len(mine) < 2 * len(space) or study.n_seeds < 3:
+            continue
+        scores, cells = np.array([d.scores for d in mine], dtype=float), np.array([d.cell for d in mine])
+        for cell in set(cells.tolist()):
+            scores[cells == cell] -= scores[cells == cell].mean(axis=0)
+        found = sensitivity.summarised(sensitivity.forests(space, [dict(d.setting) for d in mine], scores))
+        rows = [{"method": arm, "hyperparameter": name, "importance": row["first_order"], "low": row["low"],
+                 "high": row["high"], "evaluator": sensitivity.FANOVA}
+                for name, row in zip(space, found, strict=True)]
+        records += sorted(rows, key=lambda row: -(row["importance"] or 0.0))
+    return records
+
+
+def along_axes(study: Study, done: Sequence[Done]) -> list[Record]:
     """For each arm in each cell: the best and mean score of the first k trials, and of those in each eighth of the
     trials along each hyperparameter (at its median there)."""
     groups: dict[tuple[int, str], list[Done]] = {}

@@ -2,7 +2,7 @@
 
 All arms of a seed share environment, data, splits and labels, so the difference of two arms by seed is paired by
 construction. Student t over seeds (percentile bootstraps of a few seeds cover too little, see docs/sweeps.md); looks
-only where the study declared them, alpha shared equally among them; no verdict below eight seeds.
+only where the study declared them, alpha spent over them (`simlab.sweep.looks`); no verdict below eight seeds.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy import special, stats
 from scipy.interpolate import PchipInterpolator
+
+from simlab.sweep.looks import critical, spent
+from simlab.sweep.power import seeds_needed
+from simlab.sweep.schema import SPENDING
 
 MIN_SEEDS = 8
 ALPHA = 0.05
@@ -25,7 +30,11 @@ DENSE = 129  # points on which a curve is searched for its sign changes
 class Verdict:
     """One contrast in one cell. `mean`, `low`, `high`: the paired difference and its interval at the look used.
 
-    `seeds` pairs were used (`look` were planned); `reason` says why an undecided cell is undecided.
+    `seeds` pairs were used (`look` were planned); `reason` says why an undecided cell is undecided. `p`: two-sided p
+    value of no difference; `level`: the smallest alpha at which the word would still be read (1 for undecided), its p
+    value against the margin; both hold whatever look stopped (`_over_looks`), and are NaN below eight seeds.
+    `improvement`: share of the seeds in which the first arm is ahead, ties half. `needed`: seeds with which a new study
+    would decide an undecided cell (`power.seeds_needed`); None when decided, or out of reach.
     """
 
     verdict: str
@@ -35,6 +44,10 @@ class Verdict:
     seeds: int
     look: int
     reason: str = ""
+    p: float = math.nan
+    level: float = math.nan
+    improvement: float = math.nan
+    needed: int | None = None
 
 
 def interval(differences: Float[np.ndarray, "seeds"], alpha: float = ALPHA) -> tuple[float, float, float]:
@@ -62,27 +75,76 @@ def read(low: float, high: float, rope: float) -> str:
     return "equivalent" if -rope <= low and high <= rope else "undecided"
 
 
-def verdict(
-    differences: Float[np.ndarray, "seeds"], looks: tuple[int, ...], rope: float, alpha: float = ALPHA
-) -> Verdict:
+def verdict(differences: Float[np.ndarray, "seeds"], looks: tuple[int, ...], rope: float, alpha: float = ALPHA,
+            spending: str = SPENDING[0]) -> Verdict:
     """The verdict on paired differences in seed order (NaN: that seed has no pair, since an arm failed).
 
-    Looks are taken in order at the first `look` seeds, each at alpha / number of looks; the first that decides stands.
+    Looks are taken in order at the first `look` seeds, with alpha spent over them; the first that decides stands. A
+    look that fewer than eight seeds finished is none, and spends nothing.
     """
-    result = Verdict("undecided", float("nan"), -np.inf, np.inf, 0, looks[0], "no seed finished")
-    for look in looks:
+    taken = _taken(differences, looks)
+    if not taken:
+        return _too_few(differences[:looks[-1]], looks[-1], alpha)
+    shares = (*(kept / looks[-1] for _, kept in taken[:-1]), 1.0)
+    ends = critical(tuple(kept for _, kept in taken), shares, spending, alpha)
+    by = [0.0, *(spent(share, spending, alpha) * 2 / alpha for share in shares)]  # share of alpha spent by each look
+    p, level = 1.0, dict.fromkeys(("helps", "hurts", "equivalent"), 1.0)
+    for (look, n), end, share in zip(taken, ends, [b - a for a, b in pairwise(by)], strict=True):
         kept = differences[:look][np.isfinite(differences[:look])]
-        mean, low, high = interval(kept, alpha / len(looks))
-        if len(kept) < MIN_SEEDS:
-            lost = f" ({len(kept)} of {look} finished)" if len(kept) < look else ""
-            reason = f"fewer than {MIN_SEEDS} seeds{lost}"
-            result = Verdict("undecided", mean, low, high, len(kept), look, reason)
-            continue
+        mean, sd = float(np.mean(kept)), float(np.std(kept, ddof=1))
+        half, se = end * sd / math.sqrt(n), sd / math.sqrt(n)
+        low, high = mean - half, mean + half
+        p = _over_looks(p, 2 * tail(abs(mean), se, n - 1), share)
+        level = {word: _over_looks(level[word], found, share)
+                 for word, found in levels(mean, se, n - 1, rope).items()}
         word = read(low, high, rope)
-        result = Verdict(word, mean, low, high, len(kept), look, "" if word != "undecided" else "interval too wide")
         if word != "undecided":
             break
-    return result
+    decided = word != "undecided"
+    return Verdict(word, mean, low, high, n, look, "" if decided else "interval too wide", p,
+                   level[word] if decided else 1.0, float(np.mean((kept > 0) + 0.5 * (kept == 0))),
+                   None if decided else seeds_needed(mean, sd, rope, alpha))
+
+
+def _taken(differences: Float[np.ndarray, "seeds"], looks: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The looks that can be taken, each with its number of pairs: eight at least, and more than at the look before."""
+    taken: list[tuple[int, int]] = []
+    for look in looks:
+        kept = int(np.isfinite(differences[:look]).sum())
+        if kept >= MIN_SEEDS and (not taken or kept > taken[-1][1]):
+            taken.append((look, kept))
+    return taken
+
+
+def _too_few(differences: Float[np.ndarray, "seeds"], look: int, alpha: float) -> Verdict:
+    kept = differences[np.isfinite(differences)]
+    if not len(kept):
+        return Verdict("undecided", float("nan"), -np.inf, np.inf, 0, look, "no seed finished")
+    lost = f" ({len(kept)} of {look} finished)" if len(kept) < look else ""
+    return Verdict("undecided", *interval(kept, alpha), len(kept), look, f"fewer than {MIN_SEEDS} seeds{lost}",
+                   improvement=float(np.mean((kept > 0) + 0.5 * (kept == 0))))
+
+
+def tail(distance: float, se: float, degrees: int) -> float:
+    """One-sided p value of a mean that lies `distance` above its null value. Without any spread it is 0, or 1."""
+    if se == 0:
+        return 0.0 if distance > 0 else 0.5 if distance == 0 else 1.0
+    return float(special.stdtr(degrees, -distance / se))
+
+
+def levels(mean: float, se: float, degrees: int, rope: float) -> dict[str, float]:
+    """For each word the smallest alpha at which the two-sided interval at one look would say it: twice the one-sided p
+    value against the margin; for "equivalent" that of the nearer margin (Schuirmann 1987)."""
+    above, below = tail(mean - rope, se, degrees), tail(-rope - mean, se, degrees)
+    within = max(tail(rope - mean, se, degrees), tail(mean + rope, se, degrees))
+    found = {"helps": above, "hurts": below, "equivalent": within}
+    return {word: min(1.0, 2 * value) for word, value in found.items()}
+
+
+def _over_looks(before: float, p: float, share: float) -> float:
+    """A p value over the looks so far: the smallest of each look's p over its share of alpha (weighted Bonferroni,
+    which holds under any dependence; a single look's own p value)."""
+    return min(before, p / share if share > 0 else 1.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ def parser() -> Parser:
                    help=f"comparators (default: %(default)s); {FLOOR} always stands beside a prepared cohort's")
     p.add_argument("--splits", type=int, default=20, help="repeated splits, or seeds in a world (default: %(default)s)")
     p.add_argument("--test-share", type=float, default=0.25, help="share of subjects held out (default: %(default)s)")
+    p.add_argument("--test-among", default="unseen", choices=("unseen", "all"),
+                   help="where a cohort's channels were chosen from its records: test on other subjects alone, or on "
+                   "all (default: %(default)s)")  # fmt: skip
     p.add_argument("--labels", type=int, default=0, help="at most so many training labels (default: all)")
     p.add_argument("--plasmode", action="append", default=[], metavar="w_c=VALUE",
                    help="on a cohort: real covariates, labels planted by a known liability; also h2, prevalence, w_u, "

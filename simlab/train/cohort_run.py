@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from tqdm import tqdm
 
 from simlab import rng
@@ -22,7 +23,18 @@ from simlab.evaluation.auc import weighted_auc
 from simlab.methods import Method
 from simlab.train import folder as run_folder
 from simlab.train import health, plasmode
-from simlab.train.experiment import FEWEST, MAIN, Line, Plan, Split, choose_task, configured, run_split, table
+from simlab.train.experiment import (
+    FEWEST,
+    MAIN,
+    Line,
+    Plan,
+    Split,
+    choose_task,
+    configured,
+    looked_at,
+    run_split,
+    table,
+)
 from simlab.train.settings import settings_of
 from simlab.training.device import find as find_device
 from simlab.training.pretrain import Settings
@@ -49,7 +61,7 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
         print(f"task {task}, the cohort's first; --task chooses among {', '.join(others)} too", file=sys.stderr)
     if truth is not None:
         cohort, task = plasmode.plant(cohort, task, truth, options.seed), plasmode.TASK
-    plan = Plan(task, options.splits, options.test_share, options.labels, options.seed)
+    plan = Plan(task, options.splits, options.test_share, options.labels, options.seed, options.test_among)
     made = "-plasmode" if truth is not None else ""
     folder = options.out or Path("runs") / "train" / f"{path.stem}{made}-{arms[0].name}"
     frozen = {
@@ -59,8 +71,10 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
         "arms": [a.name for a in arms],
         "settings": asdict(settings),
         "plasmode": asdict(truth) if truth is not None else None,
-        "plan": {k: v for k, v in asdict(plan).items() if k != "splits"},
+        "plan": {k: v for k, v in asdict(plan).items() if k not in ("splits", "test_among")},
     }
+    if looked_at(cohort) is not None:
+        frozen["test_among"] = plan.test_among
     run_folder.open_folder(folder, frozen)
     done = _splits(folder, cohort, configured(arms, settings), settings, plan, options.quiet)
     failed = {arm: reason for split in done for arm, reason in split.failed.items()}
@@ -151,11 +165,23 @@ def _text(
         *health.text(first, _health(done)),
         f"Run folder: {folder}",
     ]
+    never = looked_at(cohort)
+    if never is not None:
+        notes.insert(0, _fitted(cohort, never, plan))
     if plasmode.TASK in cohort.risk:
         notes.insert(0, _planted(plasmode.Plasmode(**cohort.provenance["plasmode"]), cohort))
     if "subject" in cohort.provenance:  # where an adapter says what a subject is, the reader of a split must know
         notes.insert(1, f"Subject: {cohort.provenance['subject']}.")
     return "\n".join([head, "", *grid, "", *notes])
+
+
+def _fitted(cohort: Cohort, never: Bool[np.ndarray, "records"], plan: Plan) -> str:
+    """Whether a test side may hold a subject that something in the cohort was fitted on."""
+    chosen, others = (len(np.unique(cohort.subject[rows])) for rows in (never, ~never))
+    told = f"{cohort.provenance['fitted']['what']} were chosen by looking at {chosen} subjects"
+    if plan.test_among == "unseen":
+        return f"The cohort's {told}: test sides are drawn among the {others} others (--test-among all: among all)."
+    return f"LEAK, asked for with --test-among all: the cohort's {told}, and test sides hold some of them."
 
 
 def _planted(truth: plasmode.Plasmode, cohort: Cohort) -> str:

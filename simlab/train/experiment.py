@@ -7,12 +7,12 @@ share splits, presentation and folds. The trainers are those of the synthetic wo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.metrics import average_precision_score
 
 from simlab import rng
@@ -43,13 +43,15 @@ class Plan:
     test_share: float = 0.25
     labels: int = 0
     seed: int = 0
+    test_among: str = "unseen"  # or "all": also subjects that something in the cohort was fitted on
 
 
 @dataclass(frozen=True)
 class Split:
     """One split's outcome: metrics and diagnostics by arm, the reason of an arm that failed, and the sizes it had.
 
-    `n_side`: labelled records on the training side, as `n_test` on the other; `n_train`: those whose label was used.
+    `n_side`: labelled records on the training side that another split may test on, as `n_test` on the other; `n_train`:
+    those whose label was used.
     """
 
     index: int
@@ -86,13 +88,16 @@ def run_split(
     Raises InvalidCohort without two streams, OutOfDomain with too few labels, DamagedFile for a checkpoint.
     """
     y = cohort.labels[plan.task].astype(np.float64)
-    train, test = list(splits.repeated(cohort.subject, y, index + 1, plan.test_share, plan.seed))[index]
+    never = looked_at(cohort) if plan.test_among == "unseen" else None
+    train, test = list(splits.repeated(cohort.subject, y, index + 1, plan.test_share, plan.seed, never))[index]
     test = test[np.isfinite(y[test])]
     inputs = cohort.take(train).inputs(plan.task)
     reads = {arm.reads for arm in arms}
-    presentation: present.Presentation | tokens.Presented = present.fit(inputs)
-    if "tokens" in reads:
-        presentation = tokens.Presented(presentation, tokens.fit(inputs, patch=settings.patch))
+    # A volume has tokens and no features: they are asked for only where an arm reads them.
+    cut = tokens.fit(inputs, patch=settings.patch) if "tokens" in reads else None
+    presentation = present.fit(inputs) if "features" in reads or cut is None else cut
+    if cut is not None and isinstance(presentation, present.Presentation):
+        presentation = tokens.Presented(presentation, cut)
     more = hours.fit(inputs, reads)
     views = presentation(inputs) | more(inputs) | {"subject": np.unique(cohort.subject[train], return_inverse=True)[1]}
     labelled = _labelled(y[train], plan, index)
@@ -107,7 +112,7 @@ def run_split(
         report(arm.name)
         try:
             if arm.recipe not in encoders:
-                layout = presentation.layout if isinstance(presentation, tokens.Presented) else None
+                layout = None if isinstance(presentation, present.Presentation) else presentation.layout
                 watched = {**views, "probe/label": y[train][:, None]}
                 encoders[arm.recipe] = _encoders(arm, watched, layout, settings.of(arm), seeds, checkpoints)
             fold_seed = rng.integer(plan.seed, index, "adaptation")
@@ -125,7 +130,7 @@ def run_split(
     seen = health.Health("", {}, ())
     if first is not None and arms[0].pretrained:
         read = (*pretrain.ROLES, *(("tokens", "times") if arms[0].reads == "tokens" else ()))
-        own, held = ({name: v[name] for name in read} for v in (views, shown))
+        own, held = ({name: v[name] for name in read if name in v} for v in (views, shown))
         seen = health.examine(first, own, cohort.subject[train], site=cohort.site[train])
         if artefacts is not None:
             arrays = health.artefacts(first, held, cohort.record[test], site=cohort.site[test])
@@ -135,13 +140,24 @@ def run_split(
         metrics,
         diagnostics,
         failed,
-        int(np.isfinite(y[train]).sum()),
+        int((np.isfinite(y[train]) & (True if never is None else ~never[train])).sum()),
         len(data.y),
         len(test),
         first.curve if first else (),
         seen.verdict,
         {k: v for k, v in seen.numbers.items() if math.isfinite(v)},
     )
+
+
+def looked_at(cohort: Cohort) -> Bool[np.ndarray, "records"] | None:
+    """Records of the subjects that something in the cohort was fitted on (its channels, say), or None.
+
+    An adapter that chooses anything by looking at records says so in provenance: fitted = {what, subjects}.
+    """
+    fitted = cohort.provenance.get("fitted")
+    if not isinstance(fitted, Mapping):
+        return None
+    return np.isin(cohort.subject.astype(str), [str(s) for s in fitted["subjects"]])
 
 
 def measures(
@@ -192,7 +208,8 @@ def _encoders(
     if not arm.pretrained:
         if reads_tokens:
             return token_encoders.random_encoders(layout, arm, settings, [seeds[0]])[0]
-        inputs = {role: views[role].shape[1] for role in pretrain.ROLES}
+        # Beside volumes there are no features, and only arms that read the mask come here: their encoders stay unused.
+        inputs = {role: views[role].shape[1] if role in views else 1 for role in pretrain.ROLES}
         return pretrain.random_encoders(inputs, settings, [seeds[0]])[0]
     file, every = None, 0
     if checkpoints is not None:

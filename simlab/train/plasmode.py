@@ -135,7 +135,11 @@ def plant(cohort: Cohort, task: str, truth: Plasmode, seed: int) -> Cohort:
             labels={TASK: np.zeros(len(cohort))},
             risk={TASK: p},
             factors={},
-            provenance={"plasmode": asdict(truth), "of": str(cohort.provenance.get("adapter", "a cohort"))},
+            provenance={
+                **{key: cohort.provenance[key] for key in ("subject", "fitted") if key in cohort.provenance},
+                "plasmode": asdict(truth),
+                "of": str(cohort.provenance.get("adapter", "a cohort")),
+            },
         ),
         seed,
     )

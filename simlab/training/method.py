@@ -56,7 +56,8 @@ class Method:
     `reads`: each view's features (summaries over visits), its tokens (one a stream and visit; every view but
     cross-modal needs them), the hours themselves, or only what was measured (`simlab.models.hours`).
     `streams`: "all", or the one role that it sees ("image", "clinical": the scenario's first and second stream).
-    `theory`: the key of `finite` in `simlab.limits` that predicts the arm in the Gaussian world, or None.
+    `theory`: what predicts the arm in the Gaussian world: a key of `finite` in `simlab.limits`, "cross_prediction"
+    (least squares on what cross-prediction keeps; map of condition number 1 alone), or None.
     `search`: the hyperparameters that a study of design "tune" searches for the arm (`simlab.training.search`); None:
     those that its axes imply.
     `curriculum`: phases of the pretraining, one after the other; none: the same from beginning to end.

@@ -93,13 +93,13 @@ def test_closed_form_cells(benchmark: BenchmarkFixture, tmp_path: Path, monkeypa
     """
     asked = closed(CELLS if benchmark.enabled else 600)
     seen: list[tuple[float, float, float]] = []  # after each job: wall clock, the driver's processor time, its memory
-    tell = driver._Run._tell
+    tell = driver.Run._tell
 
     def watched(self: object, *told: object) -> None:
         tell(self, *told)
         seen.append((time.perf_counter(), time.process_time(), resident_mb()))
 
-    monkeypatch.setattr(driver._Run, "_tell", watched)
+    monkeypatch.setattr(driver.Run, "_tell", watched)
     options = driver.Options(tmp_path / "run", workers=1, quiet=True, function="closed_form:run")
     begun, used = time.perf_counter(), processor_seconds()
     summary = benchmark.pedantic(lambda: driver.run(asked, options), rounds=1)

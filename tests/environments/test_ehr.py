@@ -38,6 +38,21 @@ def test_every_value_taken_is_the_longitudinal_world():
         assert abs(value - regular_auc(s, "source", view)) < 4 * se
 
 
+def test_informative_times_and_shifted_causes_are_the_longitudinal_worlds():
+    """Every value taken: risk record by record as the Gaussian process has it, with times that tell of the liability
+    and causes whose mean is another."""
+    s = spec(lab_share=1, kappa_s=0.7, theta_c=1.0, gamma_obs=0.6, mu_e=0.8, **SMALL)
+    for domain in ("source", "external"):
+        of_factors, of_measures = np.random.default_rng(0).spawn(2)
+        factors = ehr.sample_factors(60, s, domain, of_factors)
+        shown = ehr.measure(factors, s, domain, of_measures).shown
+        of_visits, _ = np.random.default_rng(0).spawn(2)[1].spawn(2)
+        along = visits.measure(factors, s, domain, of_visits)[2]
+        for view in VIEWS:
+            want = visit_risk(law_of(s, domain), along.view(view))
+            assert risk(law_of(s, domain), shown.view(view)) == pytest.approx(want, abs=1e-6)
+
+
 def test_the_filter_is_the_dense_gaussian():
     """One record, coordinates and visits stacked into one covariance: E and Var of the liability by one solve."""
     s = spec(lab_share=0.5, kappa_s=0.6, theta_c=0.8, theta_u=0.3, theta_v=2.0, rel_ci=0.5, rel_v=0.6, w_c=0.5, **SMALL)
@@ -166,8 +181,8 @@ def test_bad_knobs_are_refused():
     for bad in ({"p_lab": 0}, {"n_codes": -1}, {"b_code": 9}, {"density_e": 11}, {"h2": 1}):
         with pytest.raises(OutOfDomain, match=next(iter(bad))):
             spec(**bad)
-    for gone in ("mu_e", "gamma_1", "p_miss"):
-        with pytest.raises(UnknownName, match=gone):
+    for gone, said in (("tau_e", "along beta alone"), ("gamma_1", "lab_share"), ("p_miss", "lab_share")):
+        with pytest.raises(UnknownName, match=f"{gone}.*{said}"):
             spec(**{gone: 0.1})
     with pytest.raises(OutOfDomain, match="hawkes"):
         spec(b_h=0.3)

@@ -13,6 +13,7 @@ from simlab.environments.nodule_knobs import DRIVEN, FIELD, HARMONICS, MOST, NOD
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.errors import OutOfDomain, UnknownName
+from simlab.evaluation.auc import label_auc, weighted_auc
 from simlab.limits.nodules import decode, forward, jacobian, lower
 from simlab.limits.simulated import bayes
 
@@ -205,6 +206,35 @@ def test_the_scanner_moves_images_and_no_answer():
     assert gap.std() == pytest.approx(40, rel=0.02)
 
 
+def test_gaps_times_and_shifted_causes_hold_here_too():
+    """Scans and records go missing by the liability, the sick come more often, the target's causes are shifted and
+    wider: the risk stays calibrated on labels (its mean, and the label AUC against the posterior-weighted one)."""
+    knobs = {"p_miss": 0.4, "missing_in": "both", "gamma_3": 0.7, "gamma_obs": 0.5, "mu_e": 0.5, "tau_e": 1.3}
+    s = spec(layout="coordinates", **knobs)
+    cohort = sample_cohort(s, "external-data", 3000, 0, 0, "external", world="nodules")
+    seen = cohort.streams["image"].observed[..., 0]
+    exists = np.arange(3) < cohort.length[:, None]
+    assert 0.3 < 1 - seen[exists].mean() < 0.8 and "gaps" in cohort.provenance["risk_given"]
+    p, y = cohort.risk["outcome"], cohort.labels["outcome"]
+    assert abs((y - p).mean()) < 4 * np.sqrt((p * (1 - p)).sum()) / len(p)
+    area = label_auc(p, y)
+    assert abs(area.value - weighted_auc(p, p).value) < 4 * area.se
+    twin = sample_cohort(spec(side=16, **knobs), "external-data", 4, 0, 0, "external", world="nodules").streams["image"]
+    assert np.array_equal(twin.observed[..., 0], seen[:4]) and not twin.values[~seen[:4]].any()
+    assert twin.values[seen[:4]].any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("side", [48, 64])
+def test_larger_volumes_show_the_same_nodules(side):
+    """The same records at another number of voxels: clean scans agree where both have been averaged to 3 mm."""
+    small, large = (sample_cohort(spec(side=n, visits=1, point_spread=3, slice_thickness=3, **CLEAN), "test-data", 2, 0,
+                                  0, world="nodules").streams["image"].values[:, 0].astype(float) for n in (32, side))
+    assert large.shape == (2, side, side, side)
+    coarse = [x.reshape(2, 16, n // 16, 16, n // 16, 16, n // 16).mean(axis=(2, 4, 6))
+              for x, n in ((small, 32), (large, side))]
+    assert np.abs(coarse[0] - coarse[1]).mean() < 5 and np.corrcoef(coarse[0].ravel(), coarse[1].ravel())[0, 1] > 0.995
+
+
 def test_bad_knobs_are_refused():
     for bad in ({"side": 8}, {"psf": 99}, {"gain_ct": 0}, {"noise": -1}, {"layout": "slices"}, {"n_vessels": 1.5}):
         with pytest.raises(OutOfDomain, match=next(iter(bad))):
@@ -213,8 +243,10 @@ def test_bad_knobs_are_refused():
         spec(d_c=20, d_u=20, d_ni=13)
     with pytest.raises(OutOfDomain, match="layout = coordinates"):
         spec(map="linear")
-    with pytest.raises(UnknownName, match="p_miss"):
-        spec(p_miss=0.1)
+    with pytest.raises(OutOfDomain, match="a volume of 0 HU is one of water"):
+        spec(p_miss=0.1, gaps="zero_filled")
+    with pytest.raises(UnknownName, match="lab_share"):
+        spec(lab_share=0.1)
     assert spec(map="linear", layout="coordinates").map == "linear"
     assert find_world("nodules").spec(voxel_noise=9).noise_e == 9
     assert all(k.default is None or k.default in k.domain for k in NODULE_KNOBS)

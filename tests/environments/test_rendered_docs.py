@@ -13,6 +13,7 @@ from simlab.environments.blob_knobs import BLOB_KNOBS
 from simlab.environments.blob_knobs import spec as blob_spec
 from simlab.environments.docs import knob_table
 from simlab.environments.ehr_knobs import EHR_KNOBS, EHR_OWN
+from simlab.environments.hospital_knobs import HOSPITAL_KNOBS, HOSPITAL_OWN
 from simlab.environments.nodule_knobs import NODULE_KNOBS, NODULE_OWN
 from simlab.environments.visit_knobs import LONGITUDINAL_KNOBS
 from simlab.errors import command
@@ -23,10 +24,10 @@ DOCS = (ROOT / "docs" / "rendered.md").read_text(encoding="utf-8")
 
 
 def test_the_tables_of_knobs_are_those_of_the_code():
-    for knobs in (BLOB_KNOBS, EHR_OWN, NODULE_OWN):
+    for knobs in (BLOB_KNOBS, EHR_OWN, NODULE_OWN, HOSPITAL_OWN):
         assert knob_table(knobs) in DOCS
     known = {k.symbol: k.default for k in LONGITUDINAL_KNOBS}
-    for knobs in (EHR_KNOBS, NODULE_KNOBS):
+    for knobs in (EHR_KNOBS, NODULE_KNOBS, HOSPITAL_KNOBS):
         changed = {k.symbol: k.default for k in knobs if k.symbol in known and k.default != known[k.symbol]}
         for symbol, value in changed.items():
             assert f"{symbol} = {value:g}" in DOCS.replace("\n", " ") if isinstance(value, (int, float)) else True

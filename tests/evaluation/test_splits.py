@@ -27,6 +27,17 @@ def test_a_split_does_not_depend_on_how_many_there_are(rng: np.random.Generator)
     assert not np.array_equal(many[0][1], many[1][1])
 
 
+def test_some_subjects_never_leave_the_training_side(rng: np.random.Generator) -> None:
+    subjects, y = np.arange(200) // 2, np.repeat(rng.random(100) < 0.3, 2).astype(float)
+    never = np.arange(200) == 2 * (np.arange(200) // 2)  # of subjects 0 to 59, one record each says it
+    never &= subjects < 60
+    for train, test in repeated(subjects, y, 5, 0.25, 7, never):
+        assert subjects[test].min() >= 60 and len(np.unique(subjects[test])) == pytest.approx(10, abs=1)
+        assert sorted([*train, *test]) == list(range(200))
+    with pytest.raises(OutOfDomain, match=r"other 98 subjects .* --test-among all"):
+        list(repeated(subjects, y, 1, 0.25, 7, subjects < 98))
+
+
 def test_too_few_positives_are_refused() -> None:
     with pytest.raises(OutOfDomain, match="3 subjects with"):
         list(repeated(np.arange(50), np.r_[np.ones(3), np.zeros(47)], 1, 0.25, 0))

@@ -35,10 +35,11 @@ def test_curves_are_the_limits(found):
 def test_files(tmp_path, found, monkeypatch):
     monkeypatch.setattr("figures.theory_shifts.curves", lambda: found)
     assert main(["--out", str(tmp_path)]) == 0
-    for ending, start in (("csv", b"panel,curve"), ("png", b"\x89PNG"), ("pdf", b"%PDF")):
+    for ending, start in (("csv", b"# simlab: {"), ("png", b"\x89PNG"), ("pdf", b"%PDF")):
         found = (tmp_path / f"theory_shifts.{ending}").read_bytes()
         assert found.startswith(start) and len(found) > 5000
     with (tmp_path / "theory_shifts.csv").open(encoding="utf-8") as file:
+        assert file.readline().startswith("#")
         rows = list(csv.DictReader(file))
     assert {row["panel"] for row in rows} == set(PANELS) and len(rows) == 4 * 61 + 3 * 61 + 3 * 58
 

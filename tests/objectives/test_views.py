@@ -115,6 +115,17 @@ def test_both_falls_back_to_the_mask_that_is_possible() -> None:
     assert not views.eligible(views.both, alone, places).any()
 
 
+def test_both_masks_tokens_where_there_is_one_visit() -> None:
+    """Two tokens a role at one visit: half the records lose a role (4 sd and the token masks that are one by chance: 2
+    of the 6 pairs), the others tokens of both, so that what only one view shows can be predicted from itself."""
+    role = torch.tensor([0, 0, 1, 1])
+    places, seen = views.Places(role, torch.zeros(4, dtype=torch.long), torch.arange(4)), torch.ones(6000, 4).bool()
+    context, target = views.both(seen, places, torch.Generator().manual_seed(5), 0.5)
+    assert (context ^ target).all() and (target.sum(dim=1) == 2).all()
+    whole = (target[:, :2].all(dim=1) | target[:, 2:].all(dim=1)).float().mean()
+    assert abs(float(whole) - (0.5 + 0.5 / 3)) < 4 * (2 / 9 / 6000) ** 0.5
+
+
 def test_slots_are_target_tokens() -> None:
     g = torch.Generator().manual_seed(3)
     target = torch.rand(100, 7, generator=g) < 0.4

@@ -47,7 +47,9 @@ def static(cohort, name, values):
 
 
 def test_an_honest_cohort_passes():
-    assert set(checked(cohort_of()).values()) == {0}
+    found = checked(cohort_of())
+    assert found.pop("channels chosen beyond the training subjects") is None  # nothing was chosen
+    assert set(found.values()) == {0}
 
 
 def test_a_subject_in_two_splits_is_caught():
@@ -222,6 +224,46 @@ def test_the_audit_is_printed_and_saved(tiny, tmp_path, capsys):
     assert {m["channel"]: m["records"] for m in saved["missingness"]}["hr"] == 1
     assert all(check["leaks"] in (0, None) for check in saved["leakage"])
     assert saved["attrition"][0] == {"step": "intensive-care stays", "n": 5, "positives": 1}
+
+
+def test_channels_chosen_from_a_subject_that_is_not_in_training_are_caught():
+    cohort = cohort_of()
+    sides = np.where(np.arange(len(cohort)) < 40, "train", "held_out")
+    assert checked(cohort, sides)["channels chosen beyond the training subjects"] is None
+    chosen = {"what": "channels", "subjects": sorted(set(cohort.subject[sides == "train"].tolist()))}
+    honest = replace(cohort, provenance={**cohort.provenance, "fitted": chosen})
+    assert checked(honest, sides)["channels chosen beyond the training subjects"] == 0
+    chosen["subjects"].append(int(cohort.subject[-1]))
+    assert checked(honest, sides)["channels chosen beyond the training subjects"] == 1
+
+
+def test_train_tests_on_no_subject_that_the_channels_were_chosen_from(tmp_path, monkeypatch, capsys):
+    """And where it is told to, it calls it a leak."""
+    from simlab.cohort import save
+    from simlab.train import experiment
+    from simlab.train.__main__ import main
+    from simlab.training.data import Fit
+
+    cohort = cohort_of()
+    chosen = sorted(set(cohort.subject.tolist()))[::2]
+    told = {**cohort.provenance, "fitted": {"what": "channels", "subjects": chosen}}
+    save(replace(cohort, provenance=told), tmp_path / "made.cohort")
+    tested, repeated = [], experiment.splits.repeated
+
+    def spy(subjects, *rest):
+        for train, test in repeated(subjects, *rest):
+            tested.extend(subjects[test].tolist())
+            yield train, test
+
+    monkeypatch.setattr(experiment.splits, "repeated", spy)
+    command = ["logistic", "--data", str(tmp_path / "made.cohort"), "--compare", "", "--splits", "2", "--quiet"]
+    monkeypatch.setattr(experiment, "run_arm", lambda arm, bench: Fit(lambda views: views["image"][:, 0]))
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    assert tested and not set(tested) & set(chosen)
+    assert f"chosen by looking at {len(chosen)} subjects: test sides are drawn among" in capsys.readouterr().out
+    tested.clear()
+    assert main([*command, "--out", str(tmp_path / "all"), "--test-among", "all"]) == 0
+    assert set(tested) & set(chosen) and "LEAK" in capsys.readouterr().out
 
 
 def test_what_train_fits_is_fitted_on_training_subjects_and_a_leak_there_is_caught(monkeypatch):

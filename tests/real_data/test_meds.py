@@ -120,6 +120,7 @@ def test_the_vocabulary_is_that_of_training_subjects(tmp_path):
     made.add(int(np.flatnonzero(sides == "train")[0]), 1.5, "once/in/training", 1.0)
     cohort, _ = prepare(made.write(tmp_path))
     assert cohort.streams["state"].channels == ("puls|slag/min", "once/in/training")
+    assert cohort.provenance["fitted"]["subjects"] == np.flatnonzero(sides == "train").tolist()
 
 
 def test_the_data_sets_own_splits_are_taken(tmp_path):

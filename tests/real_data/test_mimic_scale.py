@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import polars as pl
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ROWS = 8_000_000
 FULL = 432_997_491  # rows of chartevents in v3.1, as the mimic-code validation scripts have it
 STAYS = 94_458  # of v3.1: 4,584 chart rows a stay
 SHARE = 0.173  # of the demo's 668,862 chart rows, 115,708 are of items that are read
@@ -84,31 +88,54 @@ PREPARE = """
         types = {"stay_id": pl.Int64, "itemid": pl.Int64, "valuenum": pl.Float64}
         times = pl.col("charttime", "storetime").str.to_datetime("%Y-%m-%d %H:%M:%S")
         scan = pl.scan_csv(path, infer_schema=False, schema_overrides=types)
-        scan = scan.select(pl.col(*types).sum(), times.max(), pl.col("value", "valueuom").count())
+        scan.select(pl.col(*types).sum(), times.max(), pl.col("value", "valueuom").count()).collect(engine="streaming")
+
+    def seconds(work):
         start = time.perf_counter()
-        scan.collect(engine="streaming")
+        work()
         return time.perf_counter() - start
 
-    before = bare_scan()
-    account = Account()
-    start = time.perf_counter()
-    cohort = adapter.prepare(folder, Rules(events=False), account, lambda _: None)
-    took = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    bare = (before + bare_scan()) / 2  # on both sides of the run: others use the machine too
-    print(json.dumps({"records": len(cohort), "bare": bare, "took": took, "peak_gb": peak, "dropped": account.dropped}))
+    def prepare():
+        global account, cohort
+        account = Account()
+        cohort = adapter.prepare(folder, Rules(events=False), account, lambda _: None)
+
+    def peak():
+        # Of this process alone: on Linux ru_maxrss begins at the peak of the process that started this one.
+        status = Path("/proc/self/status")
+        if not status.is_file():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+        return next(int(line.split()[1]) for line in status.open() if line.startswith("VmHWM")) / 1e6
+
+    pairs = [(seconds(bare_scan), seconds(prepare)) for _ in range(int(sys.argv[2]))]
+    print(json.dumps({"records": len(cohort), "pairs": pairs, "peak_gb": peak(), "dropped": account.dropped}))
 """
 
 
-def measured(folder: Path) -> dict:
+def measured(folder: Path, pairs: int) -> dict:
+    """So many times a bare scan and then a preparation, in one process: whatever else runs falls on both."""
     code = textwrap.dedent(PREPARE)
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, str(folder), str(pairs)], cwd=ROOT, capture_output=True,
+                          text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
+@contextlib.contextmanager
+def busy_cores(busy: bool) -> Iterator[None]:
+    """Beside it, where asked for, a process on each core that does nothing but compute."""
+    cores = (os.cpu_count() or 1) if busy else 0
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def test_a_hundred_thousand_rows_with_impossible_values(tiny, tmp_path):
-    said = measured(release(tmp_path, tiny, 50, 100_000))
+    said = measured(release(tmp_path, tiny, 50, 100_000), pairs=1)
     assert said["records"] == 50
     reasons = {(d["item"], d["reason"]): d["n"] for d in said["dropped"]}
     assert reasons["220045", "outside 1 to 300 bpm"] > 0
@@ -119,15 +146,20 @@ def test_a_hundred_thousand_rows_with_impossible_values(tiny, tmp_path):
 
 @pytest.mark.proof
 def test_eight_million_rows_in_bounded_memory_at_half_the_speed_of_a_bare_scan(tiny, tmp_path):
-    """With as many rows a stay as v3.1 has, and the demo's share of items that are read."""
-    rows = 8_000_000
-    said = measured(release(tmp_path, tiny, round(rows * STAYS / FULL), rows, SHARE))
-    ratio = said["bare"] / said["took"]
-    print(f"bare scan {said['bare']:.1f} s, prepare {said['took']:.1f} s (ratio {ratio:.2f}), "
-          f"peak {said['peak_gb']:.2f} GB; estimate for the charted values of the whole of v3.1, extrapolated from "
-          f"{rows} to {FULL} rows and not run: {said['took'] * FULL / rows / 60:.0f} min")  # fmt: skip
-    assert said["records"] == 1745
-    # Wanted: below 1.5 GB, at least 0.5. Seen: 0.35 to 0.39 GB and 0.51 to 0.77 in five runs, 2.01 GB and 0.47 in one
-    # beside other work (docs/log.md): how far the engine reads ahead is not bounded yet.
-    assert said["peak_gb"] < 3
-    assert ratio >= 0.3
+    """As many rows a stay as v3.1 has, and the demo's share of items that are read; then beside busy processes.
+
+    The speed is the best of four scans over the best of four preparations, taken in turn: what else runs falls on both.
+    """
+    folder = release(tmp_path, tiny, round(ROWS * STAYS / FULL), ROWS, SHARE)
+    for busy in (False, True):
+        with busy_cores(busy):
+            said = measured(folder, pairs=4)
+        bare, took = (min(seconds) for seconds in zip(*said["pairs"], strict=True))
+        ratios = ", ".join(f"{scan / whole:.2f}" for scan, whole in said["pairs"])
+        print(f"{'a busy process on each core' if busy else 'as the machine is'}: bare scan {bare:.1f} s, prepare "
+              f"{took:.1f} s (ratio {bare / took:.2f}; pair by pair {ratios}), peak {said['peak_gb']:.2f} GB; estimate "
+              f"for the charted values of the whole of v3.1, extrapolated from {ROWS} to {FULL} rows and not run: "
+              f"{took * FULL / ROWS / 60:.0f} min")  # fmt: skip
+        assert said["records"] == 1745
+        assert said["peak_gb"] < 1.5
+        assert bare / took >= 0.5

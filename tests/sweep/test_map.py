@@ -49,6 +49,10 @@ def test_records_hold_every_cell_and_row(run: Run) -> None:
     assert len(records) == 6 and {r["cell"] for r in records} == set(range(6))
     assert all(r["low"] < r["difference"] < r["high"] for r in records)
     assert records[0]["predicted"] is not None
+    assert all(0 <= r["p"] <= r["adjusted"] <= 1 and 0 <= r["improvement"] <= 1 for r in records)
+    stay = {r["adjusted_verdict"] for r in records if r["verdict"] == "undecided"}
+    assert stay <= {"undecided"} and any(r["adjusted_verdict"] in ("helps", "hurts") for r in records)
+    assert all((r["needed"] is None) or r["verdict"] == "undecided" for r in records)
     rows = boundary_records(atlas)
     assert [r["p_w_c"] for r in rows] == [0.2, 0.8] and rows[0]["along"] == "n_labelled"
 

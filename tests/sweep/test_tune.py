@@ -6,6 +6,7 @@ import csv
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from simlab import methods, rng
 from simlab.errors import InvalidStudy, SimlabError
-from simlab.sweep import driver, job, plan, stages, study, tune, tuning
+from simlab.sweep import driver, job, plan, stages, study, tune, tune_report, tuning
 from simlab.sweep.folder import Folder
 from simlab.sweep.pool import Outcome
 from simlab.sweep.trial import Trial
@@ -110,14 +111,16 @@ def test_the_record_is_the_same_after_kills_and_repeats_nothing(
         fakes.unlink(missing_ok=True)
         assert go(asked, folder.path) == whole
         assert len(calls(fakes)) == len(set(calls(fakes))) == 43 - kept
-    for name in ("chosen.toml", "trials.csv", "sensitivity.csv"):
+    for name in ("chosen.toml", "trials.csv", "tuning.csv", "importance.csv"):
         assert (folder.path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     go(asked, folder.path)
     assert len(calls(fakes)) == 10  # nothing was left to do
     for torn in (b"", lines[0][:9]):  # killed before the first line was whole
         (folder.path / "trials.jsonl").write_bytes(torn)
         assert go(asked, folder.path) == whole
-        assert (folder.path / "trials.jsonl").read_bytes().splitlines(keepends=True)[0] == lines[0]
+        head, before = (json.loads(line) for line in (folder.path.joinpath("trials.jsonl").read_bytes().splitlines()[0],
+                                                      lines[0]))
+        assert head.pop("witness")["problem"] and before.pop("witness")["problem"] and head == before
     (folder.path / "trials.jsonl").write_bytes(lines[0].replace(b'"threads": 1', b'"threads": 2') + lines[1])
     with pytest.raises(InvalidStudy, match="begun with other threads"):
         go(asked, folder.path)
@@ -160,7 +163,7 @@ def test_trials_are_studies_that_optuna_reads_and_the_curve_is_theirs(asked: stu
         assert len(read.trials) == 10 and read.best_params == chosen[1, arm]
         assert [t.state.name for t in read.trials].count("FAIL") == 1
         best = list(np.maximum.accumulate([t.value for t in read.trials if t.value is not None]))
-        rows = list(csv.DictReader((tmp_path / "out/sensitivity.csv").open(encoding="utf-8")))
+        rows = list(csv.DictReader((tmp_path / "out/tuning.csv").open(encoding="utf-8")))
         mine = [r for r in rows if (r["cell"], r["method"]) == ("1", arm)]
         assert [float(r["best"]) for r in mine if r["along"] == "budget"] == best
         assert {r["along"] for r in mine} == {"budget", *search.names(methods.find(arm), "linear")}
@@ -252,3 +255,22 @@ def test_a_whole_run_and_what_is_refused_before_it(asked: study.Study, toml: Pat
         study.load(str(toml), ["design.kind=tune"])
     # What it costs at most: a trial of vicreg-frozen and the comparison, in two cells and seeds, a pretraining each.
     assert plan.trainings(asked) == (10 + 1) * 2 * 2
+
+
+def test_hyperparameters_that_matter_are_named(asked: study.Study) -> None:
+    """60 random trials in two cells of different level: the score moves with the learning rate, and with nothing else;
+    the cells' levels are taken out."""
+    generator, space = np.random.default_rng(1), tune.distributions(asked, "vicreg-frozen")
+    done = []
+    for number in range(60):
+        at = {name: np.exp(generator.uniform(np.log(d.low), np.log(d.high))) for name, d in space.items()}
+        at = {name: round(v) if isinstance(space[name], optuna.distributions.IntDistribution) else float(v)
+              for name, v in at.items()}
+        level = 0.7 + 0.2 * (number % 2) + 0.02 * np.log10(at["learning_rate"])
+        done.append(tune.Done(number % 2, "vicreg-frozen", number, tuple(sorted(at.items())),
+                              tuple(level + generator.normal(0, 0.002, 4))))
+    rows = tune_report.importance(replace(asked, looks=(4,)), done)
+    assert [row["method"] for row in rows] == ["vicreg-frozen"] * len(space)  # the other arms have no trials
+    first, *others = rows
+    assert first["hyperparameter"] == "learning_rate" and first["importance"] > 0.6 and first["low"] > 0.5
+    assert all(row["importance"] < 0.15 for row in others) and "Fanova" in first["evaluator"]

@@ -30,7 +30,8 @@ def cohort_of(rng: np.random.Generator, n: int = N, wild: bool = True) -> Cohort
     return Cohort(
         streams=made, length=np.ones(n, np.int64), record=np.arange(n), subject=np.arange(n) // 2,
         site=np.full(n, "x"), tasks={"death": Task("death", "binary")},
-        labels={"death": (np.arange(n) % 4 == 0).astype(float)}, provenance={"course": {"1": "dead"}},
+        labels={"death": (np.arange(n) % 4 == 0).astype(float)},
+        provenance={"course": {"1": "dead"}, "fitted": {"what": "channels", "subjects": [0]}},
     )  # fmt: skip
 
 
@@ -80,6 +81,7 @@ def test_no_real_label_is_left(rng: np.random.Generator) -> None:
     planted = plasmode.plant(cohort, "death", Plasmode(0.5, pairs=2), seed=0)
     assert set(planted.tasks) == set(planted.labels) == set(planted.risk) == {TASK}
     assert "course" not in planted.provenance and not planted.factors
+    assert planted.provenance["fitted"]["subjects"] == [0]  # simlab.train must know whom never to test on
     other = Cohort(**{**vars(cohort), "labels": {"death": 1 - cohort.labels["death"]}})
     again = plasmode.plant(other, "death", Plasmode(0.5, pairs=2), seed=0)
     np.testing.assert_array_equal(planted.labels[TASK], again.labels[TASK])
