@@ -198,7 +198,10 @@ def _scale(axes: Axes, axis: Axis, which: str) -> None:
 
 
 def _surface(axes: Axes, one: Map, points: list[Record]) -> None:
-    """The fitted surface's zero contour, and the band in which its interval holds zero (dots)."""
+    """The fitted surface's zero contour, and the band in which its interval holds zero (dots).
+
+    The contour stands where some cell helps and some hurts; the band stands in any case.
+    """
     import numpy as np
 
     if not points or one.rows is None:
@@ -212,7 +215,8 @@ def _surface(axes: Axes, one: Map, points: list[Record]) -> None:
     inside = np.minimum(high, -low)  # above zero where the interval holds zero
     if (inside > 0).any():
         axes.contourf(x, y, inside, levels=[0, math.inf], colors="none", hatches=["......"], zorder=3)
-    if mean.min() < 0 < mean.max():
+    words = {cell["verdict"] for cell in one.records}
+    if mean.min() < 0 < mean.max() and words >= {"helps", "hurts"}:  # else its change of sign is noise about zero
         axes.contour(x, y, mean, levels=[0], colors=MEASURED, linewidths=1.1, zorder=4)
 
 
@@ -229,8 +233,9 @@ def _boundary(axes: Axes, one: Map, lines: list[Record]) -> None:
     at = [(line, place[line.get(one.rows.name) if one.rows else None]) for line in lines]
     measured = [(line, height) for line, height in at if line["measured"] is not None]
     if measured:
+        joined = "none" if one.surface else "-"  # the surface's contour joins them
         axes.plot([line["measured"] for line, _ in measured], [height for _, height in measured], color=MEASURED,
-                  linewidth=0.9, marker="o", markersize=2.6, zorder=8)
+                  linewidth=0.9, linestyle=joined, marker="o", markersize=2.6, zorder=8)
     for line, height in measured:
         if line["low"] is None and line["high"] is None:
             continue
@@ -262,7 +267,9 @@ def _legend(published: Published, found: list[Record], scattered: bool) -> list[
     kinds = {r["kind"] for r in found}
     handles: list[Any] = []
     if any(r["kind"] == "boundary" and r["measured"] is not None for r in found):
-        handles.append(Line2D([], [], color=MEASURED, marker="o", markersize=2.6, label="change of sign (95 %)"))
+        joined = "none" if "surface" in kinds else "-"
+        handles.append(Line2D([], [], color=MEASURED, linestyle=joined, marker="o", markersize=2.6,
+                              label="change of sign (bar: 95 %)"))
     if any(r["kind"] == "boundary" and r["predicted"] is not None for r in found):
         handles.append(Line2D([], [], color=PREDICTED, linestyle=(0, (4, 2)), marker="D", markersize=2.6,
                               markerfacecolor="white", label="predicted by theory"))
