@@ -197,7 +197,7 @@ def test_the_band_holds_the_boundary_of_a_few_random_worlds() -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.xfail(strict=True, reason="open: measured .871 (Monte-Carlo error .033), too little; docs/log.md, 2026-11-22")
+@pytest.mark.xfail(strict=True, reason="open: measured .871 (Monte-Carlo error .033); docs/log.md, 2026-11-22")
 def test_the_band_holds_the_boundary_of_random_worlds_in_90_to_99_of_100(capsys: pytest.CaptureFixture[str]) -> None:
     share, error, rows = coverage(40)
     with capsys.disabled():
