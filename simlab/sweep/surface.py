@@ -82,20 +82,17 @@ class Surface:
         columns, steps = self.axes[0], np.linspace(0, 1, DENSE)
         at = np.column_stack([steps, *([np.full(DENSE, coordinate(self.axes[1], row))] if row is not None else [])])
         mean, half = self.band(at, alpha, shared)
-        open_ = np.abs(mean) <= half
         where = last_crossing(steps, mean)
-        falling = bool(mean[-1] <= 0) if where is not None else bool(mean[-1] <= mean[0])
         if where is not None:
-            side = "ahead-below" if falling else "ahead-above"
-            i = int(np.searchsorted(steps, where))
-            low, high = _reach(steps, mean, half, open_, min(i, DENSE - 1))
-            low, high = min(low, where), max(high, where)
+            i = int(np.searchsorted(steps, where))  # the first step behind it
+            low, high = _reach(steps, mean, half, i - 1, i)
+            side = "ahead-below" if mean[-1] <= 0 else "ahead-above"
             return Crossing(location(columns, where), _end(columns, low), _end(columns, high), side)
+        falling = bool(mean[-1] <= mean[0])
         above = (mean[-1] > 0) == falling  # on which side beyond the axis it must be sought
-        beyond = math.inf if above else -math.inf
-        low, high = (beyond, beyond)
-        if open_[-1 if above else 0]:
-            low, high = _reach(steps, mean, half, open_, DENSE - 1 if above else 0)
+        low = high = math.inf if above else -math.inf
+        if abs(mean[-1 if above else 0]) <= half[-1 if above else 0]:
+            low, high = _reach(steps, mean, half, DENSE - 1, DENSE) if above else _reach(steps, mean, half, -1, 0)
         return Crossing(None, _end(columns, low), _end(columns, high), "ahead" if mean[-1] > 0 else "behind")
 
     def rows(self) -> tuple[Value | None, ...]:
@@ -187,22 +184,19 @@ def _end(axis: Axis, u: float) -> float:
     return location(axis, u) if math.isfinite(u) else u
 
 
-def _reach(steps: np.ndarray, mean: np.ndarray, half: np.ndarray, open_: np.ndarray, i: int) -> tuple[float, float]:
-    """The stretch around step i in which the band holds zero; an end beyond the last step is infinite."""
-    gap = np.abs(mean) - half  # negative where zero lies in the band
+def _reach(steps: np.ndarray, mean: np.ndarray, half: np.ndarray, down: int, up: int) -> tuple[float, float]:
+    """The stretch in which the band holds zero, looked for downwards and upwards from these steps; an end beyond the
+    first or last step is infinite."""
 
-    def edge(inner: int, outer: int) -> float:
-        return float(steps[inner] + (steps[outer] - steps[inner]) * gap[inner] / (gap[inner] - gap[outer]))
+    def edge(inner: int, outer: int) -> float:  # where the band leaves zero: on the outer step's side of it
+        inside, outside = (np.sign(mean[outer]) * mean[i] - half[i] for i in (inner, outer))
+        return float(steps[inner] + (steps[outer] - steps[inner]) * inside / (inside - outside))
 
-    if not open_[i]:  # the band is narrower than a step: the change of sign lies just before this one
-        return float(steps[max(i - 1, 0)]), float(steps[i])
-    first, last = i, i
-    while first > 0 and open_[first - 1]:
-        first -= 1
-    while last < len(steps) - 1 and open_[last + 1]:
-        last += 1
-    low = -math.inf if first == 0 else edge(first, first - 1)
-    return low, math.inf if last == len(steps) - 1 else edge(last, last + 1)
+    while down >= 0 and abs(mean[down]) <= half[down]:
+        down -= 1
+    while up < len(steps) and abs(mean[up]) <= half[up]:
+        up += 1
+    return (-math.inf if down < 0 else edge(down + 1, down), math.inf if up == len(steps) else edge(up - 1, up))
 
 
 def of(study: Study, panel: Panel, scores: Mapping[str, Float[np.ndarray, "cells seeds"]]) -> Surface | None:
