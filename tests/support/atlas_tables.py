@@ -63,6 +63,7 @@ def verdict(low: float, high: float) -> str:
     return "equivalent" if low >= -ROPE and high <= ROPE else "undecided"
 
 
+@lru_cache(maxsize=256)
 def differences(study: str, first: str, second: str) -> pd.DataFrame:
     """Mean, low, high and verdict of first - second, by (row, column)."""
     table = scores(study)
@@ -98,7 +99,8 @@ def boundary_lines(study: str) -> list[str]:
             decided = differences(study, first, second).loc[record[row_axis], "verdict"].isin(["helps", "hurts"]).any()
             at = crossing(study, first, second, record[row_axis]) if decided else None
             theory = record["predicted"]
-            shown = f"none, {record['side']}" if at is None else (
+            none = f"none, {record['side']}" if decided else "no cell decided"
+            shown = none if at is None else (
                 f"{number(at)} [{number(record['low'], '<')}, {number(record['high'], '>')}]")
             off = "" if at is None or np.isnan(theory) else (
                 f"{100 * (at / theory - 1):+.0f} %" if study == "shared-signal" else f"{at - theory:+.3f}")
