@@ -84,7 +84,7 @@ def as_text(audit: dict[str, object]) -> str:
     lines = [
         f"audit: {units} values in unknown units, {outliers} out of range (item by item in the saved audit)",
         *(f"  {what}: {n}" for what, n in audit["facts"].items()),
-        "observed, share of hours: " + ", ".join(shown),
+        "observed, share of visits: " + ", ".join(shown),
         *(["never observed: " + ", ".join(never)] if never else []),
         "leakage",
         *(f"  {check.line()}" for check in found),

@@ -214,6 +214,10 @@ def joined(
 ) -> tuple[Events, dict[str, Stream]]:
     """Events until each subject's last visit, and the streams of what each visit knew: latest values, signatures."""
     here = rows.filter(pl.col("subject").is_in(subjects))
+    if rows.height and not here.height:
+        other = rows["subject"][0]
+        raise InvalidData(f"no subject of the record (such as {other}) is among the scans' patient ids (such as "
+                          f"{subjects[0]}): name them in subjects.csv (patient_id, subject_id) of the MEDS folder")
     account.drop("events", "*", "of a subject without a scan", rows.height - here.height)
     marks = ehr.matches(here, rules.visits, "--visits")
     account.fact("codes that mark a visit (no events of the cohort)", int(marks.sum()))

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from real_data.account import Account
 from real_data.mimic_iv.layout import Layout, integers, numbers, times
-from real_data.mimic_iv.staging import once, stage
+from real_data.mimic_iv.staging import of_items, once, stage, unread
 from real_data.mimic_iv.stays import Rules, hours
 from real_data.mimic_iv.variables import Action
 
@@ -75,13 +75,13 @@ def intervals(
     ended (the stay's end_h), and amounts and rates where the table has them. In a fixed order."""
     rows = layout.scan(table)
     columns = rows.collect_schema().names()
-    rows = rows.filter(pl.col("itemid").str.strip_chars().is_in([str(i) for i in itemids]))
+    rows = rows.filter(of_items(itemids))
     measured = [c for c in ("amount", "rate", "patientweight") if c in columns]
     rows = rows.with_columns(*integers("stay_id", "itemid"), *times("starttime", "endtime"), *numbers(*measured))
     staged = stage(layout, table, rows, folder)
     at = stays.with_row_index("row").select("row", "stay_id", "intime", pl.col("end_h").alias("ended")).lazy()
     for part in staged.read():
-        placed = once(part).join(at, on="stay_id", how="left").with_columns(
+        placed = once(unread(part, table, account)).join(at, on="stay_id", how="left").with_columns(
             hours("starttime", "intime").alias("start"), hours("endtime", "intime").alias("stop")
         )
         found = placed.collect(engine="streaming")

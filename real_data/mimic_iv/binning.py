@@ -86,6 +86,7 @@ def sound(
     foreign: list[int],
 ) -> pl.DataFrame:
     """The good rows of one part (columns as in `readings`); all others are counted in the account."""
+    rows = staging.unread(rows, staged.table, account)
     whole = flagged(staging.once(rows), staged.table, items, stays, rules, foreign).collect(engine="streaming")
     inside = whole.filter(pl.col("inside"))
     lost = inside.filter(pl.col("reason").is_not_null()).group_by("itemid", "reason").len().sort("itemid", "reason")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from real_data.account import Account
 from real_data.mimic_iv.layout import Layout, integers, numbers, times
 from real_data.mimic_iv.variables import ARTERIAL, SPECIMEN, WORDS
 
@@ -72,7 +73,7 @@ def typed(layout: Layout, table: str, itemids: list[int] | None) -> pl.LazyFrame
     rows = layout.scan(table)
     columns = rows.collect_schema().names()
     if itemids is not None:
-        rows = rows.filter(pl.col("itemid").str.strip_chars().is_in([str(i) for i in itemids]))
+        rows = rows.filter(of_items(itemids))
     rows = rows.with_columns(
         *integers(*(c for c in IDS if c in columns)),
         *times("charttime"),
@@ -80,6 +81,20 @@ def typed(layout: Layout, table: str, itemids: list[int] | None) -> pl.LazyFrame
         *number(table, columns),
     )
     return rows.select(*(c for c in columns if c not in ("value", "valuenum")), "number", "word")
+
+
+def of_items(itemids: list[int]) -> pl.Expr:
+    """Rows of these items, and rows whose item cannot be read: those are counted, not passed over (`unread`)."""
+    item = pl.col("itemid")
+    damaged = item.is_null() | item.str.contains("\x00", literal=True)  # a row cut short; NUL bytes
+    return item.str.strip_chars().is_in([str(i) for i in itemids]) | damaged
+
+
+def unread(rows: pl.LazyFrame, table: str, account: Account) -> pl.LazyFrame:
+    """The staged rows that have an item; the others are counted."""
+    lost = rows.filter(pl.col("itemid").is_null()).select(pl.len()).collect().item()
+    account.drop(table, "?", "no readable itemid", lost)
+    return rows.filter(pl.col("itemid").is_not_null()) if lost else rows
 
 
 def when_stored(table: str, columns: list[str]) -> list[pl.Expr]:

@@ -37,8 +37,8 @@ def render(published: Published, command: str = "", leak: str = "") -> str:
     study = published.study
     command = command or f"python -m simlab.sweep {study.name}"
     shown, left_out = _drawn(maps(published))
-    order = [r["cell"] for r in published.of(published.verdicts, study.contrasts[0])]
-    ident = {cell: number for number, cell in enumerate(order)}
+    order = dict.fromkeys(record["cell"] for one in shown for record in one.records)
+    ident = {cell: number for number, cell in enumerate(sorted(order))}
     data = _data(published, shown, ident, command)
     body = [_head(published), _asked(study), _counts(published, shown), _maps(shown, published, ident, left_out),
             _cells(published, command), _sensitivity(published), _cost(published), _failures(published, leak),
@@ -59,7 +59,7 @@ def _drawn(all_maps: list[Map]) -> tuple[list[Map], int]:
     kept, cells = [], 0
     for one in all_maps:
         cells += len(one.records)
-        if kept and cells > MOST_CELLS:
+        if cells > MOST_CELLS:
             break
         kept.append(one)
     return kept, len(all_maps) - len(kept)
@@ -82,8 +82,8 @@ def _data(published: Published, shown: list[Map], ident: dict[int, int], command
 
 
 def _map_data(one: Map, ident: dict[int, int], study: Outline) -> dict[str, Any]:
-    keys = ("verdict", "difference", "low", "high", "seeds", "predicted", "reason", "p", "adjusted", "needed",
-            "improvement")
+    keys = ("verdict", "difference", "low", "high", "seeds", "predicted", "reason", "p", "adjusted", "adjusted_verdict",
+            "needed", "improvement")
     cells = {str(ident[r["cell"]]): [_short(r.get(key)) for key in keys] for r in one.records}
     return {
         "first": one.contrast[0], "second": one.contrast[1], "title": one.title, "keys": keys, "cells": cells,
@@ -102,12 +102,14 @@ def _short(value: Any) -> Any:
 
 def _scores(published: Published, ident: dict[int, int]) -> dict[str, list[Any]]:
     """By arm: for each cell its mean, interval and limit (None: no number)."""
-    if not (published.path / TABLE).is_file():
+    if not ident or not (published.path / TABLE).is_file():
         return {}
     from simlab.report.scores import scores
 
     found: dict[str, list[Any]] = {}
     for record in scores(published):
+        if record["cell"] not in ident:
+            continue
         row = found.setdefault(record["method"], [None] * len(ident))
         row[ident[record["cell"]]] = [_short(record[key]) for key in ("mean", "low", "high", "limit")]
     return found
@@ -154,20 +156,24 @@ def _counts(published: Published, shown: list[Map]) -> str:
     for contrast in study.contrasts:
         records = published.of(published.verdicts, contrast)
         counts = Counter(r["verdict"] for r in records)
+        kept = Counter(r["verdict"] for r in records if r.get("adjusted_verdict") == r["verdict"])
+        adjusted = {v for v in ("helps", "hurts") if any("adjusted_verdict" in r for r in records)}
         theory = "own closed form" if any(r["predicted"] is not None for r in records) else "no closed form"
-        rows.append([escape(" minus ".join(contrast)), *(str(counts[v]) for v in VERDICTS), str(len(records)), theory])
+        said = [f"{counts[v]} ({kept[v]})" if v in adjusted else str(counts[v]) for v in VERDICTS]
+        rows.append([escape(" minus ".join(contrast)), *said, str(len(records)), theory])
     return ('<section aria-labelledby="counts"><h2 id="counts">What was found</h2>'
             + _table(("Contrast", *VERDICTS, "cells", "theory"), rows, kind="numbers")
             + f"<p>The 95 % interval of the paired difference lies above +{study.rope:g} (helps), below "
               f"−{study.rope:g} (hurts), between them (equivalent), or none of these (undecided, which is not equal)."
-              "</p></section>")
+              + (" In brackets: those that remain with p values adjusted for the number of cells and contrasts."
+                 if "(" in "".join("".join(row[1:3]) for row in rows) else "") + "</p></section>")
 
 
 def _maps(shown: list[Map], published: Published, ident: dict[int, int], left_out: int) -> str:
     seen = [abs(r["difference"]) for one in shown for r in one.records if r["difference"] is not None]
     bound = max([*seen, published.study.rope, 1e-6])
     figures = [_figure(one, number, bound, ident) for number, one in enumerate(shown)]
-    rest = f"<p>{left_out} further maps are in verdicts.csv.</p>" if left_out else ""
+    rest = f"<p>{left_out} maps have too many cells for a page: map.png and verdicts.csv.</p>" if left_out else ""
     return ('<section aria-labelledby="maps"><h2 id="maps">Maps</h2>'
             f'<p class="legend">Violet: the first arm is ahead; orange: behind. {_legend(shown)}'
             '<span class="live">Click a cell, or reach a map with Tab and move with the arrow keys, Home and End; '

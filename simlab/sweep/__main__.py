@@ -153,9 +153,11 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
         search = chosen.design.kind == "boundary"  # how many batches it will take, nobody knows
         options = options if search else replace(options, estimate=round(foretold.seconds, 1))
         if foretold.seconds and not args.quiet:
-            most = f", all at most {duration(forecast.at_most(chosen, foretold.seconds)['seconds_at_most'])}"
-            print(f"about {duration(foretold.seconds)}{' for these cells' + most if search else ''} ({foretold.basis})",
-                  file=sys.stderr)
+            most = ""
+            if search:
+                seconds = forecast.at_most(chosen, foretold.seconds)["seconds_at_most"]
+                most = f" for these cells, all at most {duration(seconds)}"
+            print(f"about {duration(foretold.seconds)}{most} ({foretold.basis})", file=sys.stderr)
     with stop.polite_end():
         try:
             runner = {"tune": tune.run, "boundary": searching.run}.get(chosen.design.kind, driver.run)

@@ -126,7 +126,8 @@ def at_most(study: Study) -> Study:
     for point in candidates(study):
         fresh.setdefault(tuple(point[i] for i in staged), []).append(point)
     turns = itertools.chain.from_iterable(itertools.zip_longest(*fresh.values()))
-    found += [point for point in turns if point is not None and point not in set(found)]
+    seen = set(found)
+    found += [point for point in turns if point is not None and point not in seen]
     n = max(len(study.points), min(most_cells(study), grid(study)))
     return replace(study, points=tuple(found[:n]), design=replace(study.design, rounds=(n,)))
 

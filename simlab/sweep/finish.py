@@ -112,7 +112,11 @@ def finish(study: Study, folder: Folder, table: pa.Table, jobs_run: int, trainin
             write_text(folder.sensitivity, maps.as_csv(indices))
         write_text(folder.verdicts, maps.as_csv(maps.verdict_records(atlas)))
         write_text(folder.boundary, maps.as_csv(maps.boundary_records(atlas)))
-        write_text(folder.surface, maps.as_csv(surface.records(atlas)))
+        fitted = surface.records(atlas)
+        if fitted:
+            write_text(folder.surface, maps.as_csv(fitted))
+        else:
+            folder.surface.unlink(missing_ok=True)
         figure.save(atlas, folder.png, folder.pdf)
         page.write(folder.path, again.command(study, folder.path), leaked)
     return Summary(study, folder, atlas, digest, len(table), jobs_run, trainings, seconds, failures,

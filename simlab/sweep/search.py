@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,11 +30,11 @@ from simlab.sweep.finish import Summary
 from simlab.sweep.folder import Folder
 from simlab.sweep.layout import directions
 from simlab.sweep.results import failures
-from simlab.sweep.schema import Axis, Study
+from simlab.sweep.schema import Axis, Study, Value
 from simlab.sweep.surface import fitted
 
 WORDS = {
-    "width": "the band of the boundary is as narrow as design.width asks",
+    "width": "the band of the boundary is as narrow as design.width asks, and was so a batch before",
     "no boundary": "nowhere on the map does the band leave room for a change of sign",
     "cells": "the search has as many cells as it may (budget.cells)",
     "trainings": "another batch would cost more than budget.trainings",
@@ -119,12 +119,21 @@ def decide(study: Study, differences: Float[np.ndarray, "cells seeds"]) -> Step:
     assert study.design.width is not None and study.design.batch is not None
     if width == 0:
         return replace(here, ended="no boundary")
-    if width <= study.design.width:
+    if width <= study.design.width and _held(study, axes, cells, differences):
         return replace(here, ended="width")
     if room < 1:
         return replace(here, ended="cells" if len(cells) < boundary.grid(study) else "every cell")
     points, acquisition = ask(study, axes, differences, min(study.design.batch, room))
     return _afforded(study, replace(here, points=points, acquisition=acquisition))
+
+
+def _held(study: Study, axes: Sequence[Axis], cells: Sequence[Mapping[str, Value]],
+          differences: Float[np.ndarray, "cells seeds"]) -> bool:
+    """Whether the band was narrow enough before the last batch, too: one fit to few cells may flatter itself."""
+    if len(study.design.rounds) < 2:
+        return False
+    before = fitted(axes, cells[: study.design.rounds[-2]], differences[: study.design.rounds[-2]])
+    return before is not None and before.width()[0] <= (study.design.width or 0.0)
 
 
 def ask(study: Study, axes: Sequence[Axis], differences: Float[np.ndarray, "cells seeds"],

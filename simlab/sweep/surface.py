@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from simlab.sweep.atlas import Atlas, Panel
 
 MOST_CELLS = 1600  # of one surface: the algebra grows with their cube
-MOST_LEARNT = 120  # cells from which length scales are learnt
+MOST_LEARNT = 80  # cells from which length scales are learnt
 MOST_PANELS = 24  # surfaces of a study of many slices or contrasts
 GRID = (33, 21)  # points along columns and rows in `surface.csv`
 MOST_ROWS = 9  # rows of a search's boundary that are shown in words
@@ -39,7 +39,7 @@ class Surface:
     """One contrast's surface over `axes` (columns, then rows where there are any), and each seed's own.
 
     `differences`: of the cells with a number and the seeds that have all of them; `own`: each cell's variance of the
-    mean that it does not share with the other cells of its seeds.
+    mean that is its own (`noise`).
     """
 
     axes: tuple[Axis, ...]
@@ -135,15 +135,20 @@ def fitted(axes: Sequence[Axis], points: Sequence[Mapping[str, Value]],
 
 
 def noise(differences: Float[np.ndarray, "cells seeds"]) -> Float[np.ndarray, " cells"]:
-    """Variance of each cell's mean, without what a seed adds to all its cells alike; pooled and shrunk over the cells.
+    """Variance of each cell's mean that is the cell's own: what it shares with the other cells of its seeds moves the
+    whole surface, and is no reason to smooth it.
 
-    That common part moves the whole surface, and is no reason to smooth it.
+    Cells' variances, pooled and shrunk (`kriging.shrunk`), times one minus the cells' mean correlation over seeds.
     """
     n, seeds = differences.shape
-    if seeds < 2:
-        return np.zeros(n)
-    own = differences - differences.mean(axis=1, keepdims=True) - differences.mean(axis=0) + differences.mean()
-    return kriging.shrunk((own**2).sum(axis=1) / (seeds - 1) * n / (n - 1), seeds - 1) / seeds
+    variances = differences.var(axis=1, ddof=1) if seeds > 1 else np.zeros(n)
+    moving = variances > 0
+    k = int(moving.sum())
+    if k < 2:
+        return variances / seeds
+    each = (differences - differences.mean(axis=1, keepdims=True))[moving] / np.sqrt(variances[moving, None])
+    shared = (k * each.mean(axis=0).var(ddof=1) - 1) / (k - 1)  # Var(mean of k) = (1 + (k - 1) r)/k
+    return kriging.shrunk(variances, seeds - 1) * (1 - min(max(shared, 0.0), 1.0)) / seeds
 
 
 def extent(axis: Axis) -> float:

@@ -62,6 +62,23 @@ def test_the_summary_of_a_fleet_is_that_of_its_members(rng: np.random.Generator)
         assert float(found["norm"][m]) == pytest.approx(np.sqrt((z[m] ** 2).sum(axis=1).mean()))
 
 
+def test_what_is_followed_along_a_training_is_what_is_reported_after_it(rng: np.random.Generator) -> None:
+    """LiDAR by subject and alpha-ReQ of a fleet, each member's own subjects, some records without a view."""
+    subjects = rng.integers(0, 40, (2, 120))
+    views = {role: rng.standard_normal((2, 120, 4)) * np.array([2.0, 1.0, 0.5, 0.2]) + subjects[..., None] / 9
+             for role in ("image", "clinical")}
+    there = {"image": rng.random((2, 120)) < 0.8, "clinical": np.ones((2, 120), dtype=bool)}
+    tensors = [{k: torch.as_tensor(v) for k, v in x.items()} for x in (views, there)]
+    found = spectrum.along(tensors[0], torch.as_tensor(subjects), tensors[1])
+    for m in range(2):
+        own = {role: z[m] for role, z in views.items()}
+        _, expected = report(own, subjects[m], exists={role: x[m] for role, x in there.items()})
+        assert float(found["lidar"][m]) == pytest.approx(expected["lidar"], rel=1e-9)
+        for name in ("alpha-req", "rankme", "norm"):
+            assert float(found[f"{name}-image"][m]) == pytest.approx(expected[f"{name}/image"], rel=1e-6)
+    assert float(spectrum.along(tensors[0])["lidar"][0]) != pytest.approx(float(found["lidar"][0]), rel=1e-3)
+
+
 def test_a_member_that_diverged_takes_no_rank_from_the_others(rng: np.random.Generator) -> None:
     z = torch.as_tensor(rng.standard_normal((3, 100, 4)))
     whole = spectrum.summary(z)

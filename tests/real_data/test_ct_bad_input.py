@@ -196,6 +196,19 @@ def test_look_back_unknown_units_and_codes_that_say_the_label(tmp_path):
         assert ("clinical" in made.streams and bool(made.streams["clinical"].observed[0, 0, 0])) == observed
 
 
+def test_numbers_of_the_record_are_matched_to_patient_ids_or_refused(tmp_path, capsys):
+    slices(tmp_path / "in", ramp(), patient="Lung-1")
+    record = meds(tmp_path / "ehr", LAB)
+    words = ("--ehr", record, "--least", 1)
+    line = refused(capsys, tmp_path / "in", "--out", tmp_path / "a.cohort", *words)
+    assert "no subject of the record (such as 7) is among the scans' patient ids (such as Lung-1)" in line
+    (record / "subjects.csv").write_text("patient_id,subject_id\nLung-1,7\n")
+    made = prepared(tmp_path / "in", tmp_path / "a.cohort", "--side", 4, *words)
+    assert made.record.tolist() == ["Lung-1"] and len(made.events.time) == 3
+    (record / "subjects.csv").write_text("patient_id,subject_id\nLung-1,7\nLung-1,8\n")
+    assert "is there twice" in refused(capsys, tmp_path / "in", "--out", tmp_path / "b.cohort", *words)
+
+
 def test_labels_of_the_records_own_codes(tmp_path):
     """C34 within a year of the last scan before it: yes; followed for less than a year without it: not known."""
     for n, patient in enumerate(("1", "2", "3", "4")):

@@ -111,6 +111,15 @@ def test_a_table_with_a_header_alone_is_an_empty_table(tiny, tmp_path):
 def test_nul_bytes_and_short_rows_are_no_stack_trace(tiny, tmp_path):
     tiny.chart(11, 1, 220045, "8\x000", "bpm")
     tiny.rows("icu/chartevents").append([11, "2150-01-01 02:00:00"])
+    tiny.chart(11, 2, "220\x00045", 80, "bpm")
+    times = ("2150-01-01 02:00:00", "2150-01-01 03:00:00")
+    tiny.rows("icu/inputevents").append([11, *times, "22\x001906", 1, "mg", 1, "mcg/kg/min", "FinishedRunning", 80])
+    root = tiny.write(tmp_path)
+    path = root / "icu" / "chartevents.csv.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + b"\x00" * 50 + b"\n"))
     account = Account()
-    adapter.prepare(tiny.write(tmp_path), Rules(), account, lambda _: None)
+    adapter.prepare(root, Rules(), account, lambda _: None)
     assert ("icu/chartevents", "220045", "no number") in account.counts
+    # The short row and the block of NUL bytes have no item that could be read, nor has an item with a NUL inside.
+    assert account.counts["icu/chartevents", "?", "no readable itemid"] == 3
+    assert account.counts["icu/inputevents", "?", "no readable itemid"] == 1

@@ -116,9 +116,15 @@ def test_it_says_what_was_asked_found_and_paid(quick: str, show: Open) -> None:
     text = page.locator("body").inner_text()
     for words in (found.study.question, found.study.prediction, found.study.falsified_if, found.study.hypothesis):
         assert words in text
-    row = page.locator("table").first.locator("tbody tr").first.inner_text().split()
-    words = [r["verdict"] for r in found.of(found.verdicts, found.study.contrasts[0])]
-    assert [int(v) for v in row[3:8]] == [*map(words.count, ("helps", "hurts", "equivalent", "undecided")), 25]
+    cells = page.locator("table").first.locator("tbody tr").first.locator("td").all_inner_texts()
+    mine = found.of(found.verdicts, found.study.contrasts[0])
+    words = [r["verdict"] for r in mine]
+    counts = [*map(words.count, ("helps", "hurts", "equivalent", "undecided")), 25]
+    assert [int(cell.split()[0]) for cell in cells[:5]] == counts
+    kept = [sum(r["verdict"] == r["adjusted_verdict"] == word for r in mine) for word in ("helps", "hurts")]
+    assert [cell.partition(" ")[2] for cell in cells[:2]] == [f"({n})" for n in kept]
+    assert found.manifest["standing"]["kind"] in text and found.manifest["standing"]["reason"] in text
+    assert page.get_by_role("heading", name="Which knobs decide").count() == 1
     run = found.manifest["runs"][0]
     assert f"{run['seconds'] / run['estimated_seconds']:.2f} ×" in text and run["commit"][:12] in text
     assert "every arm has its number" in text

@@ -117,7 +117,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "sobol of one": {"axes": {"w_c": RANGES["w_c"]}, "design": "sobol", "points": sobol(9, "w_c")},
     "search": {"axes": RANGES, "design": "boundary", "points": sobol(25, "n_labelled", "w_c"),
                "surface": surface("n_labelled", "w_c")},
-    "newer": {"axes": {"w_c": W, "n_labelled": LABELS}, "p": 0.031, "adjusted": 0.21, "needed": 24,
+    "newer": {"axes": {"w_c": W, "n_labelled": LABELS}, "p": 0.031, "adjusted": 0.21, "adjusted_verdict": "undecided",
+              "needed": 24,
               "improvement": 0.875},
 }
 
@@ -154,12 +155,22 @@ def test_a_page_of_this_shape_can_be_walked_through(shape: str, tmp_path: Path, 
     if shape == "newer":
         page.locator("#map-0 .cell[data-i='0']").click()
         said = page.locator("#map-0 .detail").inner_text()
-        assert "P = 0.031" in said.replace("p = ", "P = ") and "0.21" in said and "ahead in 88 % of seeds" in said
+        assert "P = 0.031" in said and "0.21 (then: undecided)" in said and "ahead in 88 % of seeds" in said
         assert not any("p value" in line for line in page.locator("li").all_text_contents())
     if shape == "search":
         assert page.locator("#map-0 svg.map polyline.measured").count() == 1
         assert page.locator("#map-0 svg.map polyline.edge").count() == 2
     assert not page.problems
+
+
+def test_a_map_of_too_many_cells_is_left_to_the_tables(tmp_path: Path, page: Any) -> None:
+    axes = {"w_c": {"values": [i / 100 for i in range(90)], "scale": "linear"},
+            "n_labelled": {"values": list(range(50, 120)), "scale": "log"}}
+    text = render(open_results(folder(tmp_path / "shaped", axes)))
+    assert len(text) < 60_000 and "2 maps have too many cells for a page" in text
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.locator("svg.map").count() == 0 and page.locator("table").count() >= 1 and not page.problems
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "large"])  # four hundred words take seconds

@@ -42,7 +42,7 @@ class Planted:
     rng: np.random.Generator
     cell: float = 0.004
     shared: float = 0.004
-    steep: float = 0.0  # the cell's noise falls with n as n^-steep (1: at the middle of the axis)
+    steep: float = 0.0  # all noise falls with n as n^-steep (and is as said in the middle of the axis)
     seen: dict[tuple[float, ...], np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,14 +60,17 @@ class Planted:
     def plane(self, w: float, n: np.ndarray) -> Float[np.ndarray, "n seeds"]:
         """What each seed adds: sd 1 (times `shared`) in the root mean square over the map."""
         x, y = self._unit(self.columns, n) - 0.5, self._unit(self.rows, np.full(len(n), w)) - 0.5
-        return np.column_stack([np.full(len(n), 0.8), 1.5 * x, 1.5 * y]) @ self.planes.T
+        return self.scale(n)[:, None] * (np.column_stack([np.full(len(n), 0.8), 1.5 * x, 1.5 * y]) @ self.planes.T)
+
+    def scale(self, n: np.ndarray) -> np.ndarray:
+        return (n / 600) ** -self.steep
 
     def differences(self, points: Points) -> Float[np.ndarray, "cells seeds"]:
         """The paired differences in these cells; the same whenever a cell is asked for again."""
         for point in points:
             w, n = float(point["w_c"]), np.array([float(point["n_labelled"])])
             if (w, *n) not in self.seen:
-                sd = self.cell * self.study.n_seeds**0.5 * (n[0] / 600) ** -self.steep
+                sd = self.cell * self.study.n_seeds**0.5 * self.scale(n)
                 self.seen[w, *n] = (self.form(w, n) + self.plane(w, n)[0]
                                     + self.rng.normal(0, sd, self.study.n_seeds))
         return np.array([self.seen[float(p["w_c"]), float(p["n_labelled"])] for p in points])
@@ -99,7 +102,8 @@ class Planted:
             step = search.decide(now, self.differences(points))
             if step.ended:
                 return
-            now = replace(now, points=(*now.points, *step.points))
+            now = boundary.with_points(now, (*(now.design.rounds or (len(now.points),)),
+                                             len(now.points) + len(step.points)), (*now.points, *step.points))
 
     def grid(self, down: int, across: int) -> Surface:
         """The surface of an even grid over the same axes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ import optuna
 import pytest
 import sweep_fakes
 from conftest import TOML, InThisProcess, calls
+from matplotlib.contour import ContourSet
 from optuna.trial import TrialState
 
 from simlab.errors import InvalidStudy, SimlabError
-from simlab.sweep import atlas, boundary, driver, figure, plan, results, search, study
+from simlab.sweep import atlas, boundary, driver, figure, plan, results, scatter, search, study
 from simlab.sweep.__main__ import main
 from simlab.sweep.finish import Summary
 from simlab.sweep.journal import Journal, distribution
@@ -26,7 +28,7 @@ from simlab.sweep.straddle import REACH, StraddleSampler
 
 SEEK = ["design.kind='boundary'", "design.width=0.25", "w_c={low=0.2, high=0.8, n=5}",
         "n_labelled={low=50, high=1000, scale='log', n=17}"]
-ALONE = [*SEEK, "compare.arms=['vicreg-frozen','lda']"]
+ALONE = [*SEEK, "train.fleet=8", "compare.arms=['vicreg-frozen','lda']"]
 Search = Callable[..., Summary]
 
 
@@ -55,6 +57,19 @@ def seek(toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: N
         return search.run(load(toml, *more, axes=axes), driver.Options(tmp_path / out, **given))
 
     return go
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    """One search of the small study, run to its end, for all that only look at it."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "small.toml").write_text(TOML, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEP_FAKE_LOG", str(folder / "fake.log"))
+        patch.setattr("simlab.sweep.figure.save", lambda *_: None)
+        patch.setattr("simlab.sweep.driver.Pool", InThisProcess)
+        options = driver.Options(folder / "out", workers=1, quiet=True, function="sweep_fakes:good")
+        return search.run(load(folder / "small.toml"), options)
 
 
 def record(folder: Path) -> list[dict[str, Any]]:
@@ -132,11 +147,13 @@ def test_the_sampler_asks_for_the_largest_straddle_and_a_batch_spreads_out(toml:
         optuna.create_study(sampler=StraddleSampler(axes, cells, (0.0,))).ask(space)
 
 
-def test_it_ends_at_the_width_and_says_so(seek: Search, tmp_path: Path, fakes: Path) -> None:
-    """The planted boundary of the fake job: n* = 200 (1 + (w_c - .5)/.3)."""
-    found = seek()
-    lines = record(tmp_path / "out")
-    assert lines[-1]["ended"] == "width" and lines[-1]["width"] <= 0.25 < lines[-2]["width"]
+def test_it_ends_at_the_width_and_says_so(searched: Summary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted boundary of the fake job: n* = 200 (1 + (w_c - .5)/.3). Run again, it computes nothing."""
+    found, out = searched, searched.folder.path
+    lines = record(out)
+    widths = [line["width"] for line in lines[1:]]  # before each batch, and at the end: narrow enough twice, first here
+    assert lines[-1]["ended"] == "width" and max(widths[-2:]) <= 0.25
+    assert all(max(pair) > 0.25 for pair in itertools.pairwise(widths[:-1]))
     assert [line["batch"] for line in lines[:-1]] == list(range(len(lines) - 1))
     assert all(len(line["points"]) == len(line["acquisition"]) == 4 for line in lines[1:-1])
     table = found.folder.read_manifest()
@@ -146,9 +163,9 @@ def test_it_ends_at_the_width_and_says_so(seek: Search, tmp_path: Path, fakes: P
         assert rows[w]["low"] <= 200 * (1 + (w - 0.5) / 0.3) <= rows[w]["high"]
     assert "search ended: the band" in found.text and "changes sign at n_labelled" in found.text
     assert found.folder.surface.read_text().startswith("first,second,p_n_labelled,p_w_c,mean,low,high\n")
-    before = len(calls(fakes))
-    again = seek()
-    assert again.digest == found.digest and len(calls(fakes)) == before and record(tmp_path / "out") == lines
+    monkeypatch.setattr("simlab.sweep.figure.save", lambda *_: None)
+    again = search.run(load(out.parent / "small.toml"), driver.Options(out, quiet=True, function="sweep_fakes:none"))
+    assert (again.digest, again.jobs_run, again.trainings) == (found.digest, 0, 0) and record(out) == lines
 
 
 class Stops(InThisProcess):
@@ -168,13 +185,13 @@ def test_kills_and_a_lost_record_change_nothing_and_repeat_nothing(
     seek: Search, tmp_path: Path, fakes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after each third job (in the middle of batches), a torn line in the record, then the record lost."""
-    calm = seek(out="calm")
+    calm = seek("train.fleet=4", out="calm")
     fakes.unlink()
     monkeypatch.setattr("simlab.sweep.driver.Pool", Stops)
     for _ in range(100):
         Stops.left = 3
         try:
-            found = seek()
+            found = seek("train.fleet=4")
         except KeyboardInterrupt:
             with (tmp_path / "out" / "search.jsonl").open("a", encoding="utf-8") as file:
                 file.write('{"batch": 9, "poi')
@@ -184,13 +201,13 @@ def test_kills_and_a_lost_record_change_nothing_and_repeat_nothing(
     done = calls(fakes)
     assert len(done) == len(set(done)) == len(plan.jobs(found.study))
     (tmp_path / "out" / "search.jsonl").unlink()
-    assert seek().digest == calm.digest and len(calls(fakes)) == len(done)
+    assert seek("train.fleet=4").digest == calm.digest and len(calls(fakes)) == len(done)
     assert record(tmp_path / "out") == record(tmp_path / "calm")
 
 
-def test_a_batch_follows_from_the_table_alone(seek: Search) -> None:
+def test_a_batch_follows_from_the_table_alone(searched: Summary) -> None:
     """Advance from the whole table's first rows, in any order, is what the run asked for."""
-    found = seek()
+    found = searched
     rounds = found.study.design.rounds
     now = boundary.with_points(found.study, rounds[:2], found.study.points[: rounds[1]])
     table = results.read(found.study, found.folder.table)
@@ -249,10 +266,9 @@ def test_cells_without_a_number_are_left_out(seek: Search) -> None:
     assert len(set(found.study.points)) == len(found.study.points)
 
 
-def test_the_journal_holds_its_trials(seek: Search, tmp_path: Path) -> None:
-    found = seek()
-    trials = Journal(found.study, tmp_path / "out" / "journal.log")
-    assert trials.done == dict.fromkeys(range(plan.n_cells(found.study)), "COMPLETE")
+def test_the_journal_holds_its_trials(searched: Summary) -> None:
+    trials = Journal(searched.study, searched.folder.journal)
+    assert trials.done == dict.fromkeys(range(plan.n_cells(searched.study)), "COMPLETE")
 
 
 def test_the_command(toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None,
@@ -268,11 +284,11 @@ def test_the_command(toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (facts["cells"], facts["cells_at_most"], facts["trainings_at_most"]) == (9, 85, 8)
     with pytest.raises(InvalidStudy, match="has no parts to share out"):
         main([*words, "--shard", "1/2"], function=out)
-    Stops.left = 6
-    with pytest.raises(KeyboardInterrupt, match="6 of 8 jobs are finished"):
+    Stops.left = 2
+    with pytest.raises(KeyboardInterrupt, match="2 of 2 jobs are finished"):
         main(words, function=out)
     assert main([*words, "--collect"], function=out) == 0
-    assert "partial: 2 jobs are missing" in capsys.readouterr().out
+    assert "changes sign at n_labelled" in capsys.readouterr().out
     with pytest.raises(SimlabError, match="its search has not ended"):
         main([*words, "--digest"], function=out)
     Stops.left = 10**6
@@ -284,13 +300,15 @@ def test_the_command(toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "0 are to do" in capsys.readouterr().out
 
 
-def test_the_map_of_a_search_shows_its_boundary(seek: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = seek()
-    assert found.atlas is not None
-    monkeypatch.undo()
-    for name in ("one", "two"):
-        figure.save(found.atlas, tmp_path / f"{name}.png", tmp_path / f"{name}.pdf")
-    assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "two.pdf").read_bytes()
+def test_the_map_of_a_search_shows_its_boundary(searched: Summary) -> None:
+    """Solid where the fitted surface changes sign (at the planted n* = 200 for w_c = .5), dashed where theory does."""
+    assert searched.atlas is not None
+    axes = scatter.draw(searched.atlas).axes[0]
+    (line,) = [c for c in axes.collections if isinstance(c, ContourSet) and not c.filled]
+    x, y = np.concatenate([path.vertices for path in line.get_paths()]).T
+    assert np.interp(0.5, y, x) == pytest.approx(200, rel=0.15)
+    assert [found for found in axes.lines if found.is_dashed()]
+    assert "change of sign, fitted" in [text.get_text() for text in axes.figure.legends[0].get_texts()]
 
 
 def test_fakes_say_what_they_plant() -> None:

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, TOML
 
 from simlab.errors import command
-from simlab.sweep import study
+from simlab.sweep import forecast, study
 from simlab.sweep.__main__ import main
 
 
@@ -179,3 +179,18 @@ def test_print_config_is_a_study_that_loads(toml: Path, tmp_path: Path, capsys: 
 
 def test_packaged_studies_are_the_checkouts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study.available()["quick"] == ROOT / "studies" / "quick.toml"
+
+
+def test_a_plain_run_says_what_it_will_take(
+    toml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a grid: in one line, without what a search alone knows."""
+    foretold = forecast.Forecast(300.0, None, "a slice")
+    monkeypatch.setattr("simlab.sweep.__main__._foretell", lambda *_: (foretold, [], [], 1))
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simlab.sweep.driver.run", stop)
+    assert command(main, [str(toml)]) == 130
+    assert "about 5 min (a slice)\n" in capsys.readouterr().err

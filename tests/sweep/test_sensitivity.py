@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,7 +107,8 @@ def test_a_search_names_its_evaluator(small: study.Study, monkeypatch: pytest.Mo
     scores = {"vicreg-frozen": np.tile(np.arange(6.0)[:, None], 3), "lda": np.zeros((6, 3)), "supervised": None}
     scores["lda"][0] = np.nan  # a cell without a result is left out of a search
     monkeypatch.setattr(sensitivity, "scores", lambda *_: scores)
-    searched = replace(small, design=Design(kind="boundary"))
+    cells = tuple(itertools.product(*(axis.values for axis in small.axes)))
+    searched = replace(small, design=Design(kind="boundary", cells=6), points=cells)
     rows = sensitivity.records(searched, pa.table({}))
     assert {row["evaluator"] for row in rows} == {sensitivity.FANOVA} and rows[0]["total"] is None
     scores["lda"][:] = np.random.default_rng(0).normal(0, 1, (6, 3))  # noise alone: no share of it is a knob's

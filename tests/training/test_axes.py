@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from token_records import LAYOUT, SETTINGS, run, same, shown
 
 from simlab.errors import DamagedFile, OutOfDomain
-from simlab.methods import METHODS, Method, Phase
+from simlab.methods import METHODS, WAYS, Method, Phase, listed
 from simlab.training import token_encoders, token_pretrain
 from simlab.training.data import Bench, Labelled
 from simlab.training.pretrain import Encoders, Settings, pretrain, random_encoders
@@ -150,6 +151,18 @@ def test_arms_of_one_stream_that_need_both_are_refused_in_one_line(name: str, wo
         views = {role: np.zeros((8, 2)) for role in ("image", "clinical")}
         run_arm(arm, Bench(Labelled(views, np.arange(8) % 2.0, np.arange(8)), views, Encoders("none", {}), SETTINGS, 1))
     assert "\n" not in str(error.value)
+
+
+def test_every_method_has_its_page() -> None:
+    """A page of docs/methods that names it and has its formula, its metrics explained, a command and numbers."""
+    folder = Path(__file__).parents[2] / "docs" / "methods"
+    pages = [page.read_text() for page in sorted(folder.glob("*.md"))]
+    whole = [text for text in pages if all(f"\n## {part}" in text for part in ("Formula", "Metrics", "Command"))]
+    bases = {name.removesuffix(f"-{way}") for name, _ in listed() for way in ("WAY", *WAYS) if name.endswith(f"-{way}")}
+    bases |= {name for name in METHODS if not any(name.startswith(f"{base}-") for base in bases)}
+    missing = [base for base in sorted(bases)
+               if not any(re.search(rf"`{base}(-\*|-frozen|)`", text) for text in whole)]
+    assert missing == []
 
 
 def test_a_width_of_its_own_is_that_width() -> None:

@@ -103,7 +103,7 @@ def test_weight_decay_collapses_a_self_predicting_network_at_its_threshold() -> 
         error = squared_error(one @ w @ p, (two @ w).detach())
         return error / 2 + decay / 2 * (w.square() + p.square()).sum(dim=(1, 2)), {}
 
-    loop.train(loop.Job(parameters, loss, lambda step: None, 3000, loop.Optimiser(0.01, weight_decay=0.0)))
+    loop.train(loop.Job(parameters, loss, lambda step: None, 2000, loop.Optimiser(0.02, weight_decay=0.0)))
     w, p = (parameters[name].flatten().numpy() for name in ("encoder", "predictor"))
     ends = [linear.decayed_fixed_point(float(d), noise) for d in decay]
     np.testing.assert_allclose(p, ends, atol=5e-3)
