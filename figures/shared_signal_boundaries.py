@@ -30,7 +30,7 @@ DASHES = (0, (4, 2))
 
 def numbers(published: Published) -> list[dict[str, Any]]:
     """Cells and boundary points of the four contrasts."""
-    return mapping.numbers(published, tuple(CONTRASTS))
+    return [r for r in mapping.numbers(published, tuple(CONTRASTS)) if r["kind"] in ("cell", "boundary")]
 
 
 def draw(data: Data) -> Figure:

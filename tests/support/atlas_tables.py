@@ -136,6 +136,16 @@ def flat_lines(study: str) -> list[str]:
     return lines
 
 
+def adjusted_lines(study: str) -> list[str]:
+    """One row a contrast: cells decided cell by cell, and after Holm over the study's cells and contrasts."""
+    table, lines = pd.read_csv(ROOT / "results" / study / "verdicts.csv"), []
+    for (first, second), group in table.groupby(["first", "second"], sort=False):
+        both = [" / ".join(str(int((group[column] == word).sum())) for word in SIGNS)
+                for column in ("verdict", "adjusted_verdict")]
+        lines.append(f"| {first} - {second} | {both[0]} | {both[1]} |")
+    return lines
+
+
 def auc(study: str, arm: str, row: float, column: float) -> tuple[float, float, float]:
     """Mean AUC of an arm in one cell, with its interval."""
     return interval(scores(study)[arm].loc[row, column].to_numpy())
@@ -146,6 +156,7 @@ def all_lines() -> dict[str, list[str]]:
     found = {f"{study}: boundaries": boundary_lines(study) for study in BOUNDARIES}
     for study, contrasts in GRIDS.items():
         found |= {f"{study}: {a} - {b}": grid_lines(study, a, b) for a, b in contrasts}
+    found |= {f"{study}: adjusted": adjusted_lines(study) for study in BOUNDARIES}
     return found | {f"{study}: contrasts": flat_lines(study) for study in FLAT}
 
 

@@ -157,3 +157,18 @@ def test_sentences_of_the_atlas_are_recomputed() -> None:
     text = " ".join((ROOT / "docs" / "atlas.md").read_text().split())
     missing = [told for told in atlas_sentences.sentences() if told not in text]
     assert not missing, "not in docs/atlas.md:\n" + "\n".join(missing)
+
+
+@pytest.mark.proof
+def test_dry_runs_tell_the_cost_and_write_nothing(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command as a newcomer gives it, at small sizes: cells, pretrainings, a time."""
+    from simlab.sweep.__main__ import main
+
+    small = [f"--set={key}" for key in ("n_unlabelled=600", "train.n_test=200", "train.steps=10",
+                                        "train.finetune_steps=9")]
+    assert main([str(ROOT / "studies" / f"{name}.toml"), "--dry-run", "--out", str(tmp_path / name), *small]) == 0
+    told = capsys.readouterr().out
+    assert f"cells {plan.n_cells(study(name))} " in " ".join(told.split())
+    assert "trainings" in told and "time" in told and not (tmp_path / name).exists()
