@@ -42,7 +42,7 @@ def examine(
     rows = {role: x[:ROWS] for role, x in views.items()}
     shown = encoders.represent(rows)
     factors = {**(factors or {}), **_site(site)}
-    features = {role: views[role].shape[1] for role in shown}
+    features = {role: views[role].shape[1] for role in shown if role in views}
     groups = np.unique(subjects, return_inverse=True)[1][:ROWS]
     word, numbers = verdict.report(shown, groups, features, encoders.exists(rows))
     if word != "diverged":
