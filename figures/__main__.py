@@ -68,13 +68,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _tell(scripts: list, root: Path, args: argparse.Namespace) -> int:
-    """State of each figure; with --check, status 1 when any is not current."""
+    """State of each figure; with --check, status 1 when any is stale."""
     from figures import files
 
     rows = []
     for script in scripts:
         state = files.state(script, root, args.out)
         rows.append({"figure": script.name, "state": state, "inputs": list(script.inputs), "title": script.title})
+    # Asked for by name, a figure must be there; else one that nobody has drawn yet is not stale.
+    bad = sum(row["state"] != "current" if args.names else row["state"].startswith("stale") for row in rows)
     if args.json:
         print(json.dumps(rows, indent=1))
     else:
@@ -82,11 +84,9 @@ def _tell(scripts: list, root: Path, args: argparse.Namespace) -> int:
             print(f"{row['figure']:<28}{row['state']}")
             if args.list and (i + 1 == len(rows) or rows[i + 1]["title"] != row["title"] or row["inputs"]):
                 print(f"    {row['title']}" + (f"  (from {', '.join(row['inputs'])})" if row["inputs"] else ""))
-        bad = sum(row["state"] != "current" for row in rows)
         if args.check:
-            print(f"{bad} of {len(rows)} are not current; python -m figures draws them" if bad else
-                  f"all {len(rows)} are current")
-    return int(args.check and any(row["state"] != "current" for row in rows))
+            print(f"{bad} of {len(rows)} are stale; python -m figures draws them" if bad else "nothing is stale")
+    return int(args.check and bad > 0)
 
 
 def single(name: str, argv: list[str] | None) -> int:

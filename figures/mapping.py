@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from simlab.report import Axis, Published
 
 Record = dict[str, Any]
-MOST_PANELS, MOST_WORDS, MOST_SIGNS = 12, 7, 24  # panels; columns that leave room for words, for signs
+MOST_PANELS = 12
+WORD, SIGN = 0.34, 0.11  # inches of a cell that leave room for words, for signs
 MARKS = {"helps": "^", "hurts": "v", "equivalent": "s", "undecided": "o"}
 
 
@@ -73,6 +74,7 @@ def draw(published: Published, found: list[Record], width: float = TEXT,
     tall = max(len(panels[0].row_values), 4 if panels[0].scattered else 1)
     figure = Figure(figsize=(width, 0.75 + down * (0.55 + max(1.0, 0.3 * min(tall, 12)))), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    room = (width * 0.86 - 0.35) / across  # of a panel, in inches
     bound = max([abs(r["difference"]) for r in found if r["kind"] == "cell" and r["difference"] is not None]
                 + [study.rope, 1e-6])
     norm = Normalize(-bound, bound)
@@ -81,10 +83,15 @@ def draw(published: Published, found: list[Record], width: float = TEXT,
             axes.set_visible(False)
             continue
         mine = [r for r in found if r["panel"] == panels[i].title]
-        (_points if panels[i].scattered else _cells)(axes, panels[i], mine, norm)
+        if panels[i].scattered:
+            _points(axes, panels[i], mine, norm)
+        else:
+            _cells(axes, panels[i], mine, norm, room / len(panels[i].column_values))
         _surface(axes, panels[i], [r for r in mine if r["kind"] == "surface"])
         _boundary(axes, panels[i], [r for r in mine if r["kind"] == "boundary"])
-        axes.set_title(_title(panels[i]), loc="left", linespacing=1.2)
+        title = _title(panels[i])
+        size = min(7.5, 7.5 * room / (0.062 * max(map(len, title.splitlines()))))
+        axes.set_title(title, loc="left", linespacing=1.2, fontsize=size)
         if i + across >= len(panels):
             axes.set_xlabel(panels[i].columns.label)
         if i % across == 0 and panels[i].rows is not None:
@@ -93,7 +100,8 @@ def draw(published: Published, found: list[Record], width: float = TEXT,
     bar.set_label(f"difference in {study.measure} ({study.n_seeds} seeds)")
     bar.outline.set_linewidth(0.4)
     bar.ax.axhline(0, color="black", linewidth=0.8)
-    figure.legend(handles=_legend(published, found, panels[0].scattered), loc="outside lower center", ncols=3,
+    signs = not panels[0].scattered and SIGN <= room / len(panels[0].column_values) < WORD
+    figure.legend(handles=_legend(published, found, panels[0].scattered, signs), loc="outside lower center", ncols=3,
                   frameon=False, handlelength=2.0, columnspacing=1.4)
     return figure
 
@@ -104,11 +112,12 @@ def _title(one: Map) -> str:
     return f"{first}\nminus {second}{at}"
 
 
-def _cells(axes: Axes, one: Map, mine: list[Record], norm: Normalize) -> None:
+def _cells(axes: Axes, one: Map, mine: list[Record], norm: Normalize, wide: float) -> None:
+    """The cells, `wide` inches each."""
     import numpy as np
 
     x, x_edges = positions(one.columns, one.column_values)
-    y, y_edges = positions(one.rows, one.row_values)
+    y, y_edges = _down(one)
     if one.columns.log:
         axes.set_xscale("log")
     here = {(r.get(one.rows.name) if one.rows else None, r[one.columns.name]): r for r in mine if r["kind"] == "cell"}
@@ -117,14 +126,15 @@ def _cells(axes: Axes, one: Map, mine: list[Record], norm: Normalize) -> None:
                       for row in laid])
     axes.pcolormesh(x_edges, y_edges, np.ma.masked_invalid(means), cmap=DIVERGING, norm=norm, edgecolors="white",
                     linewidth=0.5, rasterized=means.size > 400)
-    words = len(x) <= MOST_WORDS
+    words = wide >= WORD
     for r, row in enumerate(laid):
         for c, cell in enumerate(row):
-            if cell is None or len(x) > MOST_SIGNS:
+            if cell is None or wide < SIGN:
                 continue
             box = (x_edges[c], x_edges[c + 1], y_edges[r], y_edges[r + 1])
             _word(axes, (x[c], y[r]), box, cell, norm, words)
-    across, down = (max(1, math.ceil(len(at) / 10)) for at in (x, y))
+    longest = max(len(show(v)) for v in one.column_values)
+    across, down = max(1, math.ceil((0.055 * longest + 0.06) / wide)), max(1, math.ceil(len(y) / 10))
     axes.set_xticks(x[::across], [show(v) for v in one.column_values][::across])
     axes.set_xticks([], minor=True)
     axes.set_yticks(y[::down], [show(v) for v in one.row_values][::down])
@@ -212,6 +222,10 @@ def _surface(axes: Axes, one: Map, points: list[Record]) -> None:
     by = {(p[one.columns.name], p[one.rows.name]): p for p in points}
     mean, low, high = (np.array([[by[a, b][key] for a in x] for b in y], dtype=float)
                        for key in ("difference", "low", "high"))
+    if one.row_values != (None,):  # on the evenly spaced rows of a grid
+        values = np.array(one.row_values, dtype=float)
+        scale = np.log if one.rows.log else np.asarray
+        y = np.interp(scale(np.array(y)), scale(values), np.arange(len(values)))
     inside = np.minimum(high, -low)  # above zero where the interval holds zero
     if (inside > 0).any():
         axes.contourf(x, y, inside, levels=[0, math.inf], colors="none", hatches=["......"], zorder=3)
@@ -226,7 +240,7 @@ def _boundary(axes: Axes, one: Map, lines: list[Record]) -> None:
 
     if not lines:
         return
-    y, _ = positions(one.rows, one.row_values)
+    y, _ = _down(one)
     place = dict(zip(one.row_values, y, strict=True))
     _, edges = positions(one.columns, one.column_values)
     ends = (edges[0], edges[-1])
@@ -248,6 +262,13 @@ def _boundary(axes: Axes, one: Map, lines: list[Record]) -> None:
                   markersize=2.6, markerfacecolor="white", zorder=9)
 
 
+def _down(one: Map) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and edges of rows, evenly spaced: values that lie close together are still read."""
+    import numpy as np
+
+    return np.arange(len(one.row_values), dtype=float), np.arange(len(one.row_values) + 1) - 0.5
+
+
 def positions(axis: Axis | None, values: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Centres and edges of an axis's cells: at the values (midpoints between), or evenly spaced for words."""
     import numpy as np
@@ -260,7 +281,7 @@ def positions(axis: Axis | None, values: tuple[Any, ...]) -> tuple[np.ndarray, n
     return (np.exp(at), np.exp(edges)) if axis.log else (at, edges)
 
 
-def _legend(published: Published, found: list[Record], scattered: bool) -> list[Any]:
+def _legend(published: Published, found: list[Record], scattered: bool, signs: bool) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -276,6 +297,8 @@ def _legend(published: Published, found: list[Record], scattered: bool) -> list[
     if "surface" in kinds:
         handles += [Line2D([], [], color=MEASURED, label="zero of the fitted surface"),
                     Patch(facecolor="white", edgecolor="#333333", hatch="......", linewidth=0, label="its band")]
+    if signs:
+        handles.append(Line2D([], [], linestyle="none", label="+ helps, − hurts, = equal"))
     if scattered:
         return handles + [Line2D([], [], linestyle="none", marker=mark, markersize=4, markerfacecolor="#bbbbbb",
                                  markeredgecolor="#222222", label=word) for word, mark in MARKS.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -137,7 +137,9 @@ def nifti(path: Path) -> Volume:
     return Volume(np.clip(values.transpose(2, 1, 0), LOWEST, None), affine)
 
 
-def listed_files(folder: Path, column: str, endings: tuple[str, ...], account: Account):
+def listed_files(
+    folder: Path, column: str, endings: tuple[str, ...], account: Account
+) -> Iterator[tuple[Path, Callable[..., Scan]]]:
     """(path, maker of a Scan) of every row of scans.csv, else of every file named PIDtimeDATE."""
     listed = folder / "scans.csv"
     if listed.is_file():

@@ -57,14 +57,14 @@ def test_with_every_scan_kept_and_regular_days_it_is_the_longitudinal_world():
     """Half-yearly visits are 182.6 days, moved to 183: the closed form's times to 1 part in 400."""
     s = spec(archived_share=1, lab_share=1, visit_times="regular", **SHOWN)
     for view in ("full", "image", "clinical"):
-        value, se = bayes(s, "source", view)
+        value, se = bayes(s, "source", view, 5000)
         assert abs(value - regular_auc(s, "source", view)) < 4 * se + 2e-4
     assert s.exact and hospital.limits(s)["upper_bound"] is False
 
 
 def test_scans_that_were_not_kept_tell_nothing_and_cost():
     few, all_of = (spec(archived_share=p, drift_shared=3, **SHOWN) for p in (0, 1))
-    lost, kept = (bayes(s, "source", "image") for s in (few, all_of))
+    lost, kept = (bayes(s, "source", "image", 8000) for s in (few, all_of))
     assert kept[0] - lost[0] > 3 * np.hypot(kept[1], lost[1])
     factors = hospital.sample_factors(50, few, "source", np.random.default_rng(0))
     shown = hospital.measure(factors, few, "source", np.random.default_rng(1)).shown

@@ -63,6 +63,7 @@ def verdict(low: float, high: float) -> str:
     return "equivalent" if low >= -ROPE and high <= ROPE else "undecided"
 
 
+@lru_cache(maxsize=256)
 def differences(study: str, first: str, second: str) -> pd.DataFrame:
     """Mean, low, high and verdict of first - second, by (row, column)."""
     table = scores(study)

@@ -62,23 +62,23 @@ def false_rates(rng: np.random.Generator, noise: str, looks: tuple[int, ...], tr
 @pytest.mark.parametrize("looks", LOOKS)
 @pytest.mark.parametrize("noise", ["normal", "heavy"])
 def test_false_verdicts_are_no_more_than_nominal(rng: np.random.Generator, noise: str, looks: tuple[int, ...]) -> None:
-    """1,000 cells a truth; an observed rate may pass the nominal one by four Monte-Carlo standard errors."""
-    trials = 1000
+    """600 cells a truth; an observed rate may pass the nominal one by four Monte-Carlo standard errors."""
+    trials = 600
     for truth, words, rate, nominal in false_rates(rng, noise, looks, trials):
         assert rate <= nominal + 4 * error(nominal, trials), (truth, words)
 
 
 def test_the_two_spending_functions_hold_and_differ_as_they_should(rng: np.random.Generator) -> None:
-    data = ROPE + SD * rng.standard_normal((800, 32))
+    data = ROPE + SD * rng.standard_normal((500, 32))
     for spending in ("pocock", "obrien-fleming"):
-        assert rates(data, (8, 16, 32), spending)["helps"] <= 0.025 + 4 * error(0.025, 800)
+        assert rates(data, (8, 16, 32), spending)["helps"] <= 0.025 + 4 * error(0.025, 500)
     found = rates(data[:300] + SD, (8, 16, 32))["helps"], rates(data[:300] + SD, (32,))["helps"]
     assert found[0] <= found[1]  # looks are paid for in power at the end
 
 
 def test_power_is_what_the_noncentral_t_says(rng: np.random.Generator) -> None:
     """"helps" at 12 seeds against `power.decides`, which is exact there; at zero it is a lower bound."""
-    trials = 2000
+    trials = 1000
     for excess in (0.5, 1.0):
         said = power.decides(12, ROPE + excess * SD, SD, ROPE)
         rate = rates(ROPE + excess * SD + SD * rng.standard_normal((trials, 12)), (12,))["helps"]
@@ -118,10 +118,10 @@ def family_errors(rng: np.random.Generator, families: int, cells: int, shared: f
 
 @pytest.mark.parametrize("shared", [0.0, 0.7])
 def test_families_hold_no_more_false_words_than_promised(rng: np.random.Generator, shared: float) -> None:
-    """150 maps of 20 cells, three quarters of them where some word is false: Holm in at most 5 % of maps, BH at most
+    """80 maps of 20 cells, three quarters of them where some word is false: Holm in at most 5 % of maps, BH at most
     5 % of the words that stand, with four Monte-Carlo errors; single cells are false somewhere in far more."""
-    plain, holm, share = family_errors(rng, 150, 20, shared)
-    assert plain > 0.1 and holm <= 0.05 + 4 * error(0.05, 150) and share <= 0.05 + 4 * error(0.05, 150)
+    plain, holm, share = family_errors(rng, 80, 20, shared)
+    assert plain > 0.1 and holm <= 0.05 + 4 * error(0.05, 80) and share <= 0.05 + 4 * error(0.05, 80)
 
 
 @pytest.mark.proof

@@ -54,7 +54,7 @@ BAD = [
     ("axes.w_c={low=0.5, high=0.6}", InvalidStudy, ("n missing",)),
     ("axes.w_c={low=0.5, values=[0.1]}", InvalidStudy, ("one of them",)),
     ("design.kind=sobol", InvalidStudy, ("sobol", "design.cells")),
-    ("design.kind=boundary", InvalidStudy, ("boundary", "not available yet")),
+    ("design.kind=boundary", InvalidStudy, ("boundary", "design.width")),
     ("design.cells=8", InvalidStudy, ("design.cells", "sobol", "grid")),
     ("design.batch=8", InvalidStudy, ("design.batch", "tune", "grid")),
     ("design.rounds=[4]", InvalidStudy, ("design.rounds", "has 6")),
