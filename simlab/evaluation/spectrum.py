@@ -6,7 +6,7 @@ representation with a little noise has full rank. So they stand beside deviation
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -71,17 +71,35 @@ def lidars(
     inside = (exact - means.gather(1, at)) * several.gather(1, groups)[..., None]
     n = several.sum(dim=1).double()[:, None, None]  # groups, and below the rows that they have beyond one each
     more = ((count - 1) * several).sum(dim=1)[:, None, None]
-    within = inside.transpose(1, 2) @ inside / more + LIDAR_WITHIN * torch.eye(exact.shape[2], dtype=torch.float64)
+    within = inside.transpose(1, 2) @ inside / more
     means = means * several[..., None]
     apart = (means - means.sum(dim=1, keepdim=True) / n) * several[..., None]
-    between = apart.transpose(1, 2) @ apart / (n - 1)
+    found = _lidar(within, apart.transpose(1, 2) @ apart / (n - 1))
+    return torch.where(several.sum(dim=1) > 1, found, torch.nan)
+
+
+def _of_views(views: Sequence[Float[Tensor, "members records width"]]) -> Float[Tensor, "members"]:
+    """`lidars` where a group is one record in each of its views: sums without a table of groups."""
+    stacked = torch.stack(list(views)).cpu()
+    mean = stacked.mean(dim=0)
+    inside = stacked - mean
+    records = mean.shape[1]
+    within = sum((x.transpose(1, 2) @ x for x in inside), start=torch.zeros(())) / (records * (len(inside) - 1))
+    apart = mean - mean.mean(dim=1, keepdim=True)
+    return _lidar(within, apart.transpose(1, 2) @ apart / (records - 1))
+
+
+def _lidar(
+    within: Float[Tensor, "members width width"], between: Float[Tensor, "members width width"]
+) -> Float[Tensor, "members"]:
+    """LiDAR from the two covariances; NaN where one is not finite."""
     usable = torch.isfinite(within + between).all(dim=(1, 2))
+    within = within + LIDAR_WITHIN * torch.eye(within.shape[2], dtype=torch.float64)
     values, vectors = np.linalg.eigh(torch.where(usable[:, None, None], within, 0.0).numpy())
     root = (vectors / np.sqrt(np.maximum(values, LIDAR_WITHIN))[:, None]) @ vectors.transpose(0, 2, 1)
     across = root @ torch.where(usable[:, None, None], between, 0.0).numpy() @ root
     share = _shares(np.maximum(np.linalg.eigvalsh(across), 0.0)) + LIDAR_EPSILON
-    found = torch.as_tensor(np.exp(-(share * np.log(share)).sum(axis=-1)))
-    return torch.where(usable & (several.sum(dim=1) > 1), found, torch.nan)
+    return torch.where(usable, torch.as_tensor(np.exp(-(share * np.log(share)).sum(axis=-1))), torch.nan)
 
 
 def summary(
@@ -121,6 +139,8 @@ def along(
     """
     exists = {role: None if there is None else there[role] for role in shown}
     found = {f"{name}-{role}": v for role, z in shown.items() for name, v in summary(z, exists[role]).items()}
+    if groups is None and there is None and len(shown) > 1:
+        return found | {"lidar": torch.nan_to_num(_of_views([_standard(z, None) for z in shown.values()]))}
     first = next(iter(shown.values()))
     own = (torch.arange(first.shape[1]).expand(first.shape[:2]) if groups is None else groups).cpu()
     alone = own.max() + 1 + torch.arange(first.shape[1] * len(shown)).view(len(shown), -1)  # a group of nobody else

@@ -81,7 +81,7 @@ def encoder_diagnostics(bench: Bench, encoders: Encoders) -> dict[str, float]:
     shown = encoders.represent(rows)
     found = {k: v for role, z in shown.items() for k, v in diagnostics(z, role).items()}
     if bench.settings.diagnostics == "full":
-        word, numbers = verdict.report(shown, rows.get("subject"), {role: rows[role].shape[1] for role in shown},
+        word, numbers = verdict.report(shown, rows.get("subject"), {r: rows[r].shape[1] for r in shown if r in rows},
                                        encoders.exists(rows))
         last = encoders.curve[-1] if encoders.curve else {}
         along = {k.replace("-", "/", 1): v for k, v in last.items() if k.split("-")[0] in ("skill", "lag")}

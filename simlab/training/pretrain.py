@@ -230,9 +230,13 @@ def held(method: Method, parameters: Mapping[str, Tensor], steps: int) -> Callab
 
 
 def watched(views: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """What is handed over beside the views: subjects and the online probe's targets, one row a record."""
-    return {name: torch.as_tensor(np.asarray(x)) for name, x in views.items()
-            if name == "subject" or name.startswith(online_probe.PREFIX)}
+    """What is handed over beside the views, one row a record: the online probe's targets, and subjects where one
+    of them has several records."""
+    found = {name: torch.as_tensor(np.asarray(x)) for name, x in views.items() if name.startswith(online_probe.PREFIX)}
+    subject = views.get("subject")
+    if subject is not None and any(len(np.unique(own)) < len(own) for own in subject):
+        found["subject"] = torch.as_tensor(np.asarray(subject))
+    return found
 
 
 def identity(
