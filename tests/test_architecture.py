@@ -49,7 +49,8 @@ BROAD = {
     "simlab/sweep/journal.py": "a damaged journal is set aside and written afresh",
 }
 COMMANDS = ("simlab.sweep", "simlab.limits", "simlab.environments", "simlab.train", "simlab.explore",
-            "figures", "real_data.hourly", "real_data.mimic_iv", "real_data.ct_ehr", "real_data.lidc", "real_data.meds")
+            "simlab.report", "figures", "real_data.hourly", "real_data.mimic_iv", "real_data.ct_ehr", "real_data.lidc",
+            "real_data.meds")
 HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn", "polars", "pyarrow", "optuna",
          "lightgbm", "pydicom", "nibabel")
 

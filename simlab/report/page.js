@@ -44,8 +44,8 @@ function detail(number, i, at) {
     + `${data.measure} ${interval(r)}, ${r.seeds} seeds, margin ${data.rope}.`));
   const more = [];
   if (r.predicted !== null && r.predicted !== undefined) more.push(`Theory says ${signed(r.predicted)}`);
-  if (typeof r.p === "number") more.push(`p = ${short(r.p)}`);
-  if (typeof r.adjusted === "number") more.push(`adjusted for all cells and contrasts ${short(r.adjusted)}`
+  if (typeof r.p === "number") more.push(`p = ${Number(r.p.toPrecision(2))}`);
+  if (typeof r.adjusted === "number") more.push(`adjusted for all cells and contrasts ${Number(r.adjusted.toPrecision(2))}`
     + (r.adjusted_verdict ? ` (then: ${r.adjusted_verdict})` : ""));
   if (typeof r.improvement === "number") more.push(`ahead in ${Math.round(100 * r.improvement)} % of seeds`);
   if (r.verdict === "undecided" && typeof r.needed === "number") more.push(`would need about ${r.needed} seeds`);

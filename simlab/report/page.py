@@ -39,7 +39,7 @@ def render(published: Published, command: str = "", leak: str = "") -> str:
     shown, left_out = _drawn(maps(published))
     order = dict.fromkeys(record["cell"] for one in shown for record in one.records)
     ident = {cell: number for number, cell in enumerate(sorted(order))}
-    data = _data(published, shown, ident, command)
+    data = {**_data(published, shown, ident, command), "leak": leak}
     body = [_head(published), _asked(study), _counts(published, shown), _maps(shown, published, ident, left_out),
             _cells(published, command), _sensitivity(published), _cost(published), _failures(published, leak),
             _lacks(published)]
@@ -271,14 +271,14 @@ def _cost(published: Published) -> str:
     rows = []
     for run in published.manifest.get("runs", []):
         took, foretold = run.get("seconds"), run.get("estimated_seconds")
-        ratio = f"{took / foretold:.2f} ×" if took and foretold else "not foretold"
+        ratio = (f"{took / foretold:.2f} ×" if took and foretold else "not foretold" if took else "did not end")
         rows.append([escape(str(run.get("started", ""))), _seconds(foretold), _seconds(took), ratio,
                      *(_number(run.get(key)) for key in ("trainings", "jobs", "workers")),
                      escape(str(run.get("commit", ""))[:12] + (" (changed)" if run.get("changed") else ""))])
     head = ("Begun", "dry run said", "took", "ratio", "pretrainings", "jobs", "workers", "commit")
     digest = published.manifest.get("digest")
     told = published.manifest.get("published", {}).get("table", "")
-    told = f"; {escape(told)}" if told else ""
+    told = f"; {escape(told)}" if told not in ("", "whole") else ""
     facts = f"<p>Table: digest <code>{escape(digest[:16])}</code>{told}.</p>" if digest else ""
     return ('<section aria-labelledby="cost"><h2 id="cost">Cost</h2>'
             + (_table(head, rows, kind="numbers") if rows else "<p>The folder does not say how it came about.</p>")

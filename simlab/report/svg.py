@@ -115,8 +115,9 @@ def _axes(one: Map, left: float, width: float, bottom: float) -> str:
     if one.rows is None:
         return across
     y = (TOP + bottom) / 2
+    name = one.rows.label if 6 * len(one.rows.label) < bottom - TOP + 16 else one.rows.name  # low maps: the knob alone
     return across + (f'<text class="name" x="14" y="{y:.4g}" transform="rotate(-90 14 {y:.4g})">'
-                     f"{escape(one.rows.label)}</text>")
+                     f"{escape(name)}</text>")
 
 
 def place(axis: Axis, values: tuple[Any, ...], at: float) -> float | None:
