@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pydicom
 import pytest
 from hospital_files import edit, meds, prepared, ramp, slices
@@ -211,7 +213,10 @@ def test_events_after_the_label_and_after_the_last_scan_never_enter(tmp_path):
     assert (dropped["after the label's time"], dropped["after the last scan"]) == (1, 1)
     assert (dropped["without a time"], dropped["the same row again"]) == (1, 1)
     audit = json.loads((tmp_path / "a.cohort.audit.json").read_text())
-    assert {c["name"]: c["leaks"] for c in audit["leakage"]}["visits or events after the label's time"] == 0
+    leaks = {c["name"]: c["leaks"] for c in audit["leakage"]}
+    assert leaks["visits or events after the label's time"] == 0
+    assert leaks["channels chosen beyond the training subjects"] == 0  # None: it would not have looked
+    assert "record/data/a.parquet" in audit["sources"]
     labels.write_text("pid,label,date\n7,1,2001-02-03\n")  # 00:00 of the scan's own day: the scan comes too late
     words = ("prepare", tmp_path / "in", "--labels", labels, "--out", tmp_path / "b.cohort", "--quiet")
     assert command(main, [str(w) for w in words]) == 2
@@ -247,6 +252,31 @@ def test_numbers_of_the_record_are_matched_to_patient_ids_or_refused(tmp_path, c
     assert made.record.tolist() == ["Lung-1"] and len(made.events.time) == 3
     (record / "subjects.csv").write_text("patient_id,subject_id\nLung-1,7\nLung-1,8\n")
     assert "is there twice" in refused(capsys, tmp_path / "in", "--out", tmp_path / "b.cohort", *words)
+
+
+def test_a_meds_label_file_names_patients_as_the_events_do_and_labels_of_nobody_are_refused(tmp_path, capsys):
+    slices(tmp_path / "in", ramp(), patient="Lung-1")
+    record = meds(tmp_path / "ehr", LAB)
+    (record / "subjects.csv").write_text("patient_id,subject_id\nLung-1,7\n")
+    told = pl.DataFrame({"subject_id": [7, 8], "prediction_time": [datetime(2001, 2, 4)] * 2,
+                         "boolean_value": [True, False]})  # fmt: skip
+    (record / "labels").mkdir()
+    told.write_parquet(record / "labels" / "cancer.parquet")
+    words = ("--ehr", record, "--least", 1)
+    made = prepared(tmp_path / "in", tmp_path / "a.cohort", "--side", 4, *words)
+    assert made.labels["cancer"].tolist() == [1.0]
+    audit = json.loads((tmp_path / "a.cohort.audit.json").read_text())
+    assert audit["facts"]["labels of subjects without a scan"] == 1
+    told[1:].write_parquet(record / "labels" / "cancer.parquet")
+    line = refused(capsys, tmp_path / "in", "--out", tmp_path / "b.cohort", *words)
+    assert "no subject of the labels (such as 8) is among the scans' patient ids (such as Lung-1)" in line
+
+
+def test_a_date_alone_on_the_day_of_a_scan_is_in_the_audit(tmp_path):
+    slices(tmp_path / "in", ramp(), time="000000")
+    meds(tmp_path / "ehr", [*LAB, (7, -10.25 / 24, "LAB//A", 7.0, "mg/dL")])
+    _, facts = reasons(tmp_path / "in", tmp_path / "a.cohort", "--ehr", tmp_path / "ehr", "--least", 1)
+    assert facts["events dated 00:00 on a scan's day (of a time not told, perhaps: taken as known by then)"] == 1
 
 
 def test_labels_of_the_records_own_codes(tmp_path):
