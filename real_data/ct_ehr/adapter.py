@@ -47,6 +47,11 @@ def prepare(
     visits = until_label(visits, told, account)
     if not visits:
         raise InvalidData(f"{folder}: no subject has a scan before its label's time")
+    if told and not told.keys() & visits.keys():
+        raise InvalidData(f"no subject of the labels (such as {next(iter(told))}) is among the scans' patient ids (such "
+                          f"as {next(iter(visits))})")
+    account.fact("labels of subjects without a scan", len(told.keys() - visits.keys()))
+    account.fact("subjects without a label", len(visits.keys() - told.keys()) if told else 0)
     known = sum(not math.isnan(told[s].value) for s in visits if s in told)
     positives = sum(told[s].value == 1 for s in visits if s in told)
     account.step("with a scan until the label's time", len(visits), positives)
@@ -66,9 +71,13 @@ def prepare(
     side = sides(scans, subjects, record, account)
     streams, events = {"image": image}, None
     streams |= beside(used, exists, time, rules)
+    fitted: dict[str, object] = {}
     if rows is not None:
         events, more = joined(rows, subjects, when, told, exists, time, side == "train", rules, account)
         streams |= more
+        if more:  # simlab.train tests on none of these, the audit checks them
+            training = [s for s, one in zip(subjects, side, strict=True) if one == "train"]
+            fitted = {"fitted": {"what": " and ".join(f"channels of {name}" for name in more), "subjects": training}}
     if known:
         account.step("with a label", known, positives)
     cohort = Cohort(
@@ -80,7 +89,7 @@ def prepare(
         tasks={rules.task: task(rules)} if told else {},
         labels={rules.task: np.array([told[s].value if s in told else np.nan for s in subjects])} if told else {},
         events=events,
-        provenance=provenance(folder, rules, [w[0] for w in when], subjects, side, account),
+        provenance={**provenance(folder, record, rules, [w[0] for w in when], subjects, side, account), **fitted},
     )
     account.checks += checks.all_of(cohort, rules, told, when)
     return cohort
@@ -119,7 +128,7 @@ def all_labels(
         last = dict(rows.group_by("subject").agg(pl.col("time").max()).iter_rows())
         return labels.from_codes(first, last, {s: [v.when for v in vs] for s, vs in visits.items()}, rules.horizon)
     if rules.labels is not None:
-        return labels.from_table(rules.labels, account)
+        return labels.from_table(rules.labels, account, ehr.patients(record))
     beside_scans: dict[str, Label] = {}
     for scan in scans:
         if "label" in scan.extra:
@@ -134,7 +143,7 @@ def all_labels(
         return beside_scans
     for place in (folder / "labels.csv", *(sorted((record / "labels").glob("*.parquet")) if record else ())):
         if place.is_file():
-            return labels.from_table(place, account)
+            return labels.from_table(place, account, ehr.patients(record))
     return {}
 
 
@@ -145,6 +154,8 @@ def until_label(visits: dict[str, list[Visit]], told: dict[str, Label], account:
         until = told[subject].until if subject in told else None
         inside = [v for v in found if until is None or v.when <= until]
         account.drop("visits", "*", "after the label's time", len(found) - len(inside))
+        for visit in inside:  # a later scan of the same day, that would be shown in place of one that cannot be read
+            visit.scans = [s for s in visit.scans if until is None or s.when <= until]
         if any(v.scans for v in inside):
             kept[subject] = inside
     return kept
@@ -238,6 +249,8 @@ def joined(
     account.drop("events", "*", "after the last scan", int(after_last.sum()))
     here = here.filter(~(after_label | after_last))
     here = ehr.in_known_units(here, {s for s, t in zip(subjects, training, strict=True) if t}, account)
+    account.fact("events dated 00:00 on a scan's day (of a time not told, perhaps: taken as known by then)",
+                 ehr.at_midnight(here, subjects, when))  # fmt: skip
     events = ehr.events_of(here, subjects, [w[0] for w in when], ends)
     account.use("events", "*", len(events.time))
     account.fact("subjects without an event in the record", int((np.diff(events.offsets) == 0).sum()))
@@ -288,7 +301,8 @@ def task(rules: Rules) -> Task:
 
 
 def provenance(
-    folder: Path, rules: Rules, begins: list[datetime], subjects: list[str], side: np.ndarray, account: Account
+    folder: Path, record: Path | None, rules: Rules, begins: list[datetime], subjects: list[str], side: np.ndarray,
+    account: Account,
 ) -> dict[str, object]:
     """Where the cohort comes from: rules, layout, the account; and when each subject's first visit was."""
     return {
@@ -299,8 +313,8 @@ def provenance(
         "codes": "dated",
         "begins": {s: b.isoformat() for s, b in zip(subjects, begins, strict=True)},
         "split": {str(name): int((side == name).sum()) for name in np.unique(side)},
-        "licence": checks.licence(folder),
-        "files": checks.files(folder),
+        "licence": checks.licences(folder, record),
+        "files": checks.files(folder, record),
         "attrition": account.attrition,
         "dropped": account.dropped,
     }

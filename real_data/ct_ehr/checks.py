@@ -75,8 +75,18 @@ def licence(folder: Path) -> str:
     return "not known (no LICENSE file beside the scans): ask where the files came from"
 
 
-def files(folder: Path) -> dict[str, object]:
-    """Sources: tables with their sha256; scans together, by number, bytes and a hash of their names and sizes."""
+def licences(folder: Path, record: Path | None) -> str:
+    """That of the scans, and that of the record where it lies elsewhere and has another."""
+    scans = licence(folder)
+    if record is None or licence(record) == scans:
+        return scans
+    return f"scans: {scans}; record: {licence(record).replace('beside the scans', 'beside the record')}"
+
+
+def files(folder: Path, record: Path | None) -> dict[str, object]:
+    """Sources: tables, and the record's files as record/..., with their sha256; scans together, by number, bytes and a
+    hash of their names and sizes.
+    """
     found = sorted(p for p in folder.rglob("*") if p.is_file())
     told: dict[str, object] = {
         str(p.relative_to(folder)): {"file": p.name, "bytes": p.stat().st_size, "sha256": audit.sha256(p)}
@@ -86,4 +96,6 @@ def files(folder: Path) -> dict[str, object]:
     listed = "\n".join(f"{p.relative_to(folder)} {p.stat().st_size}" for p in rest)
     told["scans"] = {"files": len(rest), "bytes": sum(p.stat().st_size for p in rest),
                      "sha256_of_names_and_sizes": hashlib.sha256(listed.encode()).hexdigest()}  # fmt: skip
+    for p in sorted(p for p in record.rglob("*") if p.is_file()) if record is not None else ():
+        told[f"record/{p.relative_to(record)}"] = {"file": p.name, "bytes": p.stat().st_size, "sha256": audit.sha256(p)}
     return told

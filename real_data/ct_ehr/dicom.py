@@ -6,7 +6,9 @@ ImagePositionPatient along the normal of ImageOrientationPatient.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import struct
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +18,7 @@ import numpy as np
 import pydicom
 from jaxtyping import Float
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from real_data.account import Account
 from real_data.ct_ehr.geometry import HIGHEST, LOWEST, Volume
@@ -30,6 +32,11 @@ TAGS = ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfRefer
         "RescaleIntercept", "RescaleType", "PixelRepresentation", "BitsAllocated", "SamplesPerPixel", "InstanceNumber",
         "NumberOfFrames", "InstitutionName"]  # fmt: skip
 FEWEST = 2  # slices of a volume
+NUMBERS = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2, "RescaleSlope": 1,
+           "RescaleIntercept": 1}  # fmt: skip
+# What pydicom raises on bytes that are not what they say.
+DAMAGED = (InvalidDicomError, BytesLengthException, EOFError, OSError, LookupError, ValueError, TypeError,
+           AttributeError, RuntimeError, struct.error)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -61,11 +68,10 @@ def headers(root: Path, account: Account) -> dict[str, list[tuple[Path, Dataset]
         if not path.resolve().is_relative_to(root.resolve()):
             account.drop("dicom", "links", "leaves the folder", 1)
             continue
-        try:
-            head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
-        except (InvalidDicomError, EOFError, OSError, KeyError, ValueError, NotImplementedError):
-            if path.suffix.lower() in (".dcm", ".ima", ".dicom"):
-                account.drop("dicom", "files", "not a DICOM file, or its header is cut short", 1)
+        head = header(path)
+        if head is None:
+            if path.suffix.lower() in (".dcm", ".ima", ".dicom") or marked(path):
+                account.drop("dicom", "files", "not a DICOM file, or its header is cut short or damaged", 1)
             continue
         uid = str(head.get("SeriesInstanceUID", ""))
         if not uid or "Rows" not in head:
@@ -77,6 +83,28 @@ def headers(root: Path, account: Account) -> dict[str, list[tuple[Path, Dataset]
     if not found:
         raise InvalidData(f"{root}: no DICOM image of modality CT below it")
     return dict(found)
+
+
+def header(path: Path) -> Dataset | None:
+    """TAGS of a file, each one decoded; None where it is no DICOM file, or one of them cannot be decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # values against the standard: those that matter are looked at later
+            head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+            for tag in list(head.keys()):
+                head[tag]  # pydicom decodes a value when it is first asked for
+    except DAMAGED:
+        return None
+    return head
+
+
+def marked(path: Path) -> bool:
+    """Whether a file says that it is DICOM, whatever its name."""
+    try:
+        with path.open("rb") as f:
+            return f.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def series(root: Path, kernel: str | None, account: Account, say: Callable[[str], None]) -> list[Series]:
@@ -103,8 +131,11 @@ def series(root: Path, kernel: str | None, account: Account, say: Callable[[str]
     folders = [len({f.uid for f in kept if f.paths[0].parent == p}) for p in {f.paths[0].parent for f in kept}]
     account.fact("folders with several series (told apart by SeriesInstanceUID)", sum(n > 1 for n in folders))
     if not kept:
-        reasons = sorted({f"{r} ({n} files)" for (_, _, r), n in account.counts.items()})
-        raise InvalidData(f"{root}: no series can be used: {'; '.join(reasons)}")
+        reasons: Counter[str] = Counter()
+        for (_, _, reason), n in account.counts.items():
+            reasons[reason] += n
+        told = "; ".join(f"{reason} ({n} file{'s' * (n > 1)})" for reason, n in sorted(reasons.items()))
+        raise InvalidData(f"{root}: no series can be used: {told}")
     return kept
 
 
@@ -112,10 +143,13 @@ def assembled(uid: str, files: list[tuple[Path, Dataset]]) -> Series:
     """One series from the headers of its files. Raises Unusable with the reason."""
     first = files[0][1]
     for path, head in files:
-        for tag in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "RescaleSlope",
-                    "RescaleIntercept"):  # fmt: skip
+        for tag, count in NUMBERS.items():
             if head.get(tag) in (None, ""):
                 raise Unusable(f"no {tag} in {path.name}")
+            if len(numbers(head, tag)) != count:
+                raise Unusable(f"{tag} of {path.name} is not {count} finite number{'s' * (count > 1)}")
+        if not float(head.RescaleSlope):
+            raise Unusable(f"RescaleSlope of {path.name} is 0")
     subject = one_of(files, "PatientID", "a series of several patients", "").strip()
     if not subject:
         raise Unusable("no PatientID")
@@ -124,10 +158,15 @@ def assembled(uid: str, files: list[tuple[Path, Dataset]]) -> Series:
         raise Unusable(f"ImageType {chr(92).join(kind[:3])}: a localiser or a reformatted series")
     for tag in ("Rows", "Columns", "PixelSpacing", "SamplesPerPixel", "FrameOfReferenceUID", "StudyDate"):
         one_of(files, tag, f"slices differ in {tag}", "")
-    if int(first.get("SamplesPerPixel", 1)) != 1 or int(first.get("NumberOfFrames", 1) or 1) != 1:
+    if any(str(first.get(tag) or 1) != "1" for tag in ("SamplesPerPixel", "NumberOfFrames")):
         raise Unusable("colour or multi-frame images")
+    unit = one_of(files, "RescaleType", "slices differ in RescaleType", "HU").strip()
+    if unit not in ("HU", "US"):
+        raise Unusable(f"RescaleType {unit}; HU is expected")
     kernel = one_of(files, "ConvolutionKernel", "several kernels in one series", "unknown")
     files, notes = once(files)
+    if unit == "US":
+        notes.append("series whose RescaleType is US, unspecified (taken as HU)")
     if len(files) < FEWEST:
         raise Unusable("a single slice is no volume")
     axes = orientation(files)
@@ -145,6 +184,15 @@ def assembled(uid: str, files: list[tuple[Path, Dataset]]) -> Series:
     frame = str(first.get("FrameOfReferenceUID", "") or "")
     paths, slices = [p for p, _ in files], [h for _, h in files]
     return Series(uid, subject, when, site, kernel, frame, paths, slices, affine, notes)
+
+
+def numbers(head: Dataset, tag: str) -> list[float]:
+    """The numbers of a tag; none of them where one is no finite number."""
+    try:
+        found = np.array(head[tag].value, float).reshape(-1)
+    except (TypeError, ValueError):
+        return []
+    return found.tolist() if np.isfinite(found).all() else []
 
 
 def one_of(files: list[tuple[Path, Dataset]], tag: str, reason: str, default: str) -> str:
@@ -173,7 +221,7 @@ def once(files: list[tuple[Path, Dataset]]) -> tuple[list[tuple[Path, Dataset]],
 def orientation(files: list[tuple[Path, Dataset]]) -> Float[np.ndarray, "2 3"]:
     """Unit vectors along a row and down a column, that all slices share. Raises Unusable."""
     all_of = np.array([[float(v) for v in head.ImageOrientationPatient] for _, head in files])
-    if all_of.shape[1] != 6 or np.ptp(all_of, axis=0).max() > 1e-4:
+    if np.ptp(all_of, axis=0).max() > 1e-4:
         raise Unusable("slices differ in orientation")
     axes = all_of[0].reshape(2, 3)
     if np.abs(np.linalg.norm(axes, axis=1) - 1).max() > 1e-3 or abs(axes[0] @ axes[1]) > 1e-3:
@@ -190,8 +238,6 @@ def placed(
     """
     normal = np.cross(*axes)
     at = np.array([[float(v) for v in head.ImagePositionPatient] for _, head in files])
-    if at.shape[1] != 3 or not np.isfinite(at).all():
-        raise Unusable("ImagePositionPatient is not three numbers")
     along = at @ normal
     order = np.argsort(along, kind="stable")
     gaps = np.diff(along[order])
@@ -210,7 +256,7 @@ def placed(
     if min(down, across) <= 0:
         raise Unusable("PixelSpacing is not positive")
     affine = np.stack([axes[0] * across, axes[1] * down, step, at[0]], axis=1)
-    told = [int(head.get("InstanceNumber") or 0) for _, head in files]
+    told = [(numbers(head, "InstanceNumber") if "InstanceNumber" in head else []) or [0.0] for _, head in files]
     return files, affine, told not in (sorted(told), sorted(told, reverse=True))
 
 
@@ -232,6 +278,8 @@ def moment(head: Dataset) -> tuple[datetime, bool]:
         whole, _, part = clock.partition(".")
         hours, minutes, seconds = (int(whole[i : i + 2] or 0) for i in (0, 2, 4))
         micro = int((part or "0")[:6].ljust(6, "0"))
+        if not (0 <= hours < 24 and 0 <= minutes < 60 and 0 <= seconds <= 60 and micro >= 0):
+            raise ValueError(clock)
         return date + timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=micro), True
     except ValueError as error:
         raise Unusable(f"StudyTime '{clock}' is no time") from error
@@ -240,21 +288,26 @@ def moment(head: Dataset) -> tuple[datetime, bool]:
 def attenuation(path: Path) -> Float[np.ndarray, "rows columns"]:
     """HU of one slice, float32, clipped to what CT can be; padding is LOWEST. Raises Unusable naming the file."""
     try:
-        image = pydicom.dcmread(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = pydicom.dcmread(path)
         syntax = image.file_meta.TransferSyntaxUID
-    except (InvalidDicomError, EOFError, OSError, KeyError, ValueError, AttributeError) as error:
+        compressed = syntax.is_transfer_syntax and syntax.is_compressed
+        slope, intercept = np.float32(image.RescaleSlope), np.float32(image.RescaleIntercept)
+        padding = image.get("PixelPaddingValue")
+        limits = None if padding is None else sorted((int(padding), int(image.get("PixelPaddingRangeLimit", padding))))
+    except DAMAGED as error:
         raise Unusable(f"{path.name} is cut short or damaged") from error
     try:
         stored = image.pixel_array
-    except (ValueError, AttributeError, RuntimeError, NotImplementedError, KeyError) as error:
-        if syntax.is_compressed:
+    except DAMAGED as error:
+        if compressed:
             raise Unusable(f"compressed ({syntax.name}) and not to be decoded here: decompress the files first, or "
                            "install a decoder that pydicom finds") from error  # fmt: skip
         raise Unusable(f"{path.name} is cut short or damaged") from error
     if stored.ndim != 2:
         raise Unusable(f"{path.name} is not one grey image")
-    hu = stored.astype(np.float32) * np.float32(image.RescaleSlope) + np.float32(image.RescaleIntercept)
-    padding = image.get("PixelPaddingValue")
-    if padding is not None:
-        hu[stored == padding] = LOWEST
+    hu = stored.astype(np.float32) * slope + intercept
+    if limits is not None:
+        hu[(stored >= limits[0]) & (stored <= limits[1])] = LOWEST
     return np.clip(hu, LOWEST, HIGHEST)

@@ -47,16 +47,25 @@ def read(folder: Path, account: Account) -> pl.DataFrame:
     rows = rows.unique()
     account.drop("events", "*", "without a time", rows["time"].null_count())
     rows = rows.filter(pl.col("time").is_not_null())
-    named = folder / "subjects.csv"
-    if named.is_file():
-        known, (patient, subject) = table(named, (("patient_id",), ("subject_id",)))
-        pairs = pl.DataFrame({"subject": [r[subject] for r in known], "patient": [r[patient] for r in known]})
-        if pairs["subject"].n_unique() < pairs.height or pairs["patient"].n_unique() < pairs.height:
-            raise InvalidData(f"{named}: a patient or a number is there twice")
+    known = patients(folder)
+    if known:
+        pairs = pl.DataFrame({"subject": list(known), "patient": list(known.values())})
         rows = rows.join(pairs, on="subject", how="left")
         account.drop("events", "*", "of a number that subjects.csv does not name", rows["patient"].null_count())
         rows = rows.filter(pl.col("patient").is_not_null()).with_columns(subject=pl.col("patient")).drop("patient")
     return rows.select(COLUMNS).sort("subject", "time", "code", "value", nulls_last=True)
+
+
+def patients(folder: Path | None) -> dict[str, str]:
+    """Patient ids by MEDS number, of the record's subjects.csv; {} where there is none. Raises InvalidData."""
+    named = None if folder is None else folder / "subjects.csv"
+    if named is None or not named.is_file():
+        return {}
+    rows, (patient, subject) = table(named, (("patient_id",), ("subject_id",)))
+    known = {r[subject].strip(): r[patient].strip() for r in rows}
+    if not len(rows) == len(known) == len(set(known.values())):
+        raise InvalidData(f"{named}: a patient or a number is there twice")
+    return known
 
 
 def matches(rows: pl.DataFrame, pattern: str, option: str) -> pl.Series:
@@ -79,6 +88,14 @@ def in_known_units(rows: pl.DataFrame, training: set[str], account: Account) -> 
     for code, unit, expected, n in strays.iter_rows():
         account.drop("events", code, f"unknown unit '{unit}' ('{expected}' in training)", n)
     return joined.filter(~wrong).select(COLUMNS)
+
+
+def at_midnight(rows: pl.DataFrame, subjects: list[str], when: list[list[datetime]]) -> int:
+    """Events at 00:00 of a day that has a visit: a date without a time of day may mean any hour of it."""
+    days = pl.DataFrame({"subject": [s for s, moments in zip(subjects, when, strict=True) for _ in moments],
+                         "time": [datetime(m.year, m.month, m.day) for moments in when for m in moments]},
+                        schema={"subject": pl.String, "time": pl.Datetime("us")})  # fmt: skip
+    return rows.join(days, on=("subject", "time"), how="semi").height
 
 
 def events_of(rows: pl.DataFrame, subjects: list[str], begin: list[datetime], end: list[datetime]) -> Events:

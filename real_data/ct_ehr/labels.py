@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,16 +28,19 @@ class Label:
     until: datetime | None = None
 
 
-def from_table(path: Path, account: Account) -> dict[str, Label]:
+def from_table(path: Path, account: Account, patients: Mapping[str, str] | None = None) -> dict[str, Label]:
     """Labels by subject of a CSV file, or of a MEDS label file (parquet: subject_id, prediction_time, boolean_value).
 
-    A subject named twice counts once, until its earliest time. Raises InvalidData for two labels of one subject, a word
-    that is no label, a column that is missing.
+    patients: patient ids by MEDS number, for a MEDS file; a number that is not among them stays as it is. A subject
+    named twice counts once, until its earliest time. Raises InvalidData for two labels of one subject, a word that
+    is no label, a column that is missing.
     """
     found: dict[str, Label] = {}
     for where, subject, word, date in rows_of(path):
         if word.strip().lower() not in WORDS:
             raise InvalidData(f"{path}, {where}: label '{word}'; 0, 1 or nothing is expected")
+        if path.suffix == ".parquet" and patients:
+            subject = patients.get(subject, subject)
         value = WORDS[word.strip().lower()]
         until = moment(date, f"{path}, {where}") if date else None
         before = found.get(subject)

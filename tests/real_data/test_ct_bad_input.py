@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pydicom
 import pytest
 from hospital_files import edit, meds, prepared, ramp, slices
 from pydicom.uid import JPEGLSLossless
 
+from real_data.account import Account
+from real_data.ct_ehr import dicom
 from real_data.ct_ehr.__main__ import main
-from simlab.errors import command
+from simlab.errors import InvalidData, command
 
 GOOD = {"uid": "1.2.900", "patient": "8"}  # a sound series beside the bad one: the rest goes on
 
@@ -43,6 +47,13 @@ def truncate(path: Path, share: float) -> None:
     path.write_bytes(data[: int(len(data) * share)])
 
 
+def write_over(path: Path, old: bytes, new: bytes) -> None:
+    """Bytes that pydicom would not write."""
+    data = path.read_bytes()
+    assert old in data and len(old) == len(new)
+    path.write_bytes(data.replace(old, new, 1))
+
+
 def compress(path: Path) -> None:
     """Pixels marked as JPEG-LS, which nothing here decodes."""
     d = pydicom.dcmread(path)
@@ -70,6 +81,13 @@ SLICE_FAULTS = {
                     "a localiser or a reformatted series"),
     "one slice": (lambda p: [q.unlink() for q in p[1:]], "a single slice is no volume"),
     "other sizes": (lambda p: edit(p[1], PixelSpacing=[1, 1]), "slices differ in PixelSpacing"),
+    "a vector too short": (lambda p: edit(p[1], ImagePositionPatient=[0, 0]), "is not 3 finite numbers"),
+    "a pixel's one side": (lambda p: [edit(q, PixelSpacing=[2]) for q in p], "is not 2 finite numbers"),
+    "slope 0": (lambda p: edit(p[1], RescaleSlope=0), "RescaleSlope of"),
+    "no HU": (lambda p: [edit(q, RescaleType="Z_EFF") for q in p], "RescaleType Z_EFF; HU is expected"),
+    "no such hour": (lambda p: [write_over(q, b"101500", b"251500") for q in p], "StudyTime '251500' is no time"),
+    "no number": (lambda p: write_over(p[1], b"1\\0\\0\\0", b"1\\a\\0\\0"),
+                  "ImageOrientationPatient of"),
     "not CT": (lambda p: [edit(q, Modality="PT") for q in p], "modality PT, not CT"),
 }
 
@@ -104,7 +122,31 @@ def test_a_header_that_is_cut_is_told(tmp_path):
     extra = tmp_path / "in" / "extra.dcm"
     extra.write_bytes(paths[0].read_bytes()[:90])
     dropped, _ = reasons(tmp_path / "in", tmp_path / "a.cohort")
-    assert dropped["not a DICOM file, or its header is cut short"] == 1
+    assert dropped["not a DICOM file, or its header is cut short or damaged"] == 1
+
+
+def test_no_damage_of_a_header_ends_in_a_stack_trace(tmp_path):
+    """Bytes written over at random anywhere behind the preamble, 60 times: each is counted, refused, or still read."""
+    rng = np.random.default_rng(0)
+    path = slices(tmp_path, ramp())[1]
+    source = np.frombuffer(path.read_bytes(), np.uint8)
+    refusals = 0
+    for _ in range(60):
+        data = source.copy()
+        data[rng.integers(132, len(data), 3)] = rng.integers(0, 256, 3)
+        path.write_bytes(data.tobytes())
+        try:
+            dicom.series(tmp_path, None, Account(), lambda line: None)[0].volume()
+        except InvalidData:
+            refusals += 1
+    assert 0 < refusals < 60
+
+
+def test_a_type_of_rescale_that_is_not_told_is_in_the_audit(tmp_path):
+    for path in slices(tmp_path / "in", ramp()):
+        edit(path, RescaleType="US")
+    _, facts = reasons(tmp_path / "in", tmp_path / "a.cohort")
+    assert facts["series whose RescaleType is US, unspecified (taken as HU)"] == 1
 
 
 def test_copies_of_a_slice_count_once_and_another_image_of_its_name_does_not(tmp_path, capsys):
@@ -171,7 +213,10 @@ def test_events_after_the_label_and_after_the_last_scan_never_enter(tmp_path):
     assert (dropped["after the label's time"], dropped["after the last scan"]) == (1, 1)
     assert (dropped["without a time"], dropped["the same row again"]) == (1, 1)
     audit = json.loads((tmp_path / "a.cohort.audit.json").read_text())
-    assert {c["name"]: c["leaks"] for c in audit["leakage"]}["visits or events after the label's time"] == 0
+    leaks = {c["name"]: c["leaks"] for c in audit["leakage"]}
+    assert leaks["visits or events after the label's time"] == 0
+    assert leaks["channels chosen beyond the training subjects"] == 0  # None: it would not have looked
+    assert "record/data/a.parquet" in audit["sources"]
     labels.write_text("pid,label,date\n7,1,2001-02-03\n")  # 00:00 of the scan's own day: the scan comes too late
     words = ("prepare", tmp_path / "in", "--labels", labels, "--out", tmp_path / "b.cohort", "--quiet")
     assert command(main, [str(w) for w in words]) == 2
@@ -207,6 +252,31 @@ def test_numbers_of_the_record_are_matched_to_patient_ids_or_refused(tmp_path, c
     assert made.record.tolist() == ["Lung-1"] and len(made.events.time) == 3
     (record / "subjects.csv").write_text("patient_id,subject_id\nLung-1,7\nLung-1,8\n")
     assert "is there twice" in refused(capsys, tmp_path / "in", "--out", tmp_path / "b.cohort", *words)
+
+
+def test_a_meds_label_file_names_patients_as_the_events_do_and_labels_of_nobody_are_refused(tmp_path, capsys):
+    slices(tmp_path / "in", ramp(), patient="Lung-1")
+    record = meds(tmp_path / "ehr", LAB)
+    (record / "subjects.csv").write_text("patient_id,subject_id\nLung-1,7\n")
+    told = pl.DataFrame({"subject_id": [7, 8], "prediction_time": [datetime(2001, 2, 4)] * 2,
+                         "boolean_value": [True, False]})  # fmt: skip
+    (record / "labels").mkdir()
+    told.write_parquet(record / "labels" / "cancer.parquet")
+    words = ("--ehr", record, "--least", 1)
+    made = prepared(tmp_path / "in", tmp_path / "a.cohort", "--side", 4, *words)
+    assert made.labels["cancer"].tolist() == [1.0]
+    audit = json.loads((tmp_path / "a.cohort.audit.json").read_text())
+    assert audit["facts"]["labels of subjects without a scan"] == 1
+    told[1:].write_parquet(record / "labels" / "cancer.parquet")
+    line = refused(capsys, tmp_path / "in", "--out", tmp_path / "b.cohort", *words)
+    assert "no subject of the labels (such as 8) is among the scans' patient ids (such as Lung-1)" in line
+
+
+def test_a_date_alone_on_the_day_of_a_scan_is_in_the_audit(tmp_path):
+    slices(tmp_path / "in", ramp(), time="000000")
+    meds(tmp_path / "ehr", [*LAB, (7, -10.25 / 24, "LAB//A", 7.0, "mg/dL")])
+    _, facts = reasons(tmp_path / "in", tmp_path / "a.cohort", "--ehr", tmp_path / "ehr", "--least", 1)
+    assert facts["events dated 00:00 on a scan's day (of a time not told, perhaps: taken as known by then)"] == 1
 
 
 def test_labels_of_the_records_own_codes(tmp_path):
