@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def prepare(folder: Path, rules: Rules, channels: str | None, account: Account, 
             raise OutOfDomain(f"{option} {pattern!r} is no regular expression") from error
     paths = files(folder)
     say(f"{len(paths)} files of events in {folder}")
+    with readable(paths):
+        return built(folder, paths, rules, channels, account)
+
+
+def built(folder: Path, paths: list[Path], rules: Rules, channels: str | None, account: Account) -> Cohort:
+    """The cohort of these files of events."""
     rows = read(paths)
     spans = records(rows, rules, account)
     side = account.sides = sides(folder, spans["subject_id"].to_numpy())
@@ -73,6 +80,21 @@ def files(folder: Path) -> list[Path]:
     if not found:
         raise InvalidData(f"no MEDS events: looked for *.parquet in {inside}")
     return found
+
+
+@contextlib.contextmanager
+def readable(paths: list[Path]) -> Iterator[None]:
+    """Raise InvalidData naming the file where one turns out to be damaged inside: its footer alone is read before."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        for path in paths:
+            try:
+                pl.scan_parquet(path).select(pl.all().null_count()).collect(engine="streaming")
+            except (pl.exceptions.PolarsError, OSError) as damage:
+                reason = str(damage).splitlines()[0]
+                raise InvalidData(f"{path}: cannot be read to its end ({reason})") from error
+        raise
 
 
 # What the columns that MEDS asks for may hold.

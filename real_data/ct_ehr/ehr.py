@@ -33,15 +33,15 @@ def read(folder: Path, account: Account) -> pl.DataFrame:
         names = pl.read_parquet_schema(path)
         value = next((pl.col(c) for c in meds_events.VALUES if c in names), pl.lit(None)).cast(pl.Float64, strict=False)
         unit = pl.col("unit").cast(pl.String) if "unit" in names else pl.lit("")
-        frames.append(
-            pl.read_parquet(path).select(
-                pl.col("subject_id").cast(pl.Int64).cast(pl.String).alias("subject"),
-                pl.col("time").cast(pl.Datetime("us")),
-                pl.col("code").cast(pl.String),
-                pl.when(value.is_finite()).then(value).alias("value"),
-                unit.fill_null("").alias("unit"),
-            )
+        columns = (
+            pl.col("subject_id").cast(pl.Int64).cast(pl.String).alias("subject"),
+            pl.col("time").cast(pl.Datetime("us")),
+            pl.col("code").cast(pl.String),
+            pl.when(value.is_finite()).then(value).alias("value"),
+            unit.fill_null("").alias("unit"),
         )
+        with meds_events.readable([path]):
+            frames.append(pl.read_parquet(path).select(columns))
     rows = pl.concat(frames)
     account.drop("events", "*", "the same row again", rows.height - rows.unique().height)
     rows = rows.unique()

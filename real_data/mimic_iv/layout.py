@@ -53,25 +53,24 @@ class Missing(InvalidData):
 
 @dataclass(frozen=True)
 class Layout:
-    """The tables of one release: where each lies, and its header in lower case, in the file's order."""
+    """The tables of one release: where each lies, and its columns in the file's order (lower case: as spelled)."""
 
     root: Path
     paths: dict[str, Path]
-    headers: dict[str, list[str]]
+    headers: dict[str, dict[str, str]]
 
     def scan(self, table: str) -> pl.LazyFrame:
         """A lazy frame of the table's columns (needed and optional), all text; empty fields are null."""
-        wanted = [c for c in wanted_columns(table) if c in self.headers[table]]
+        header = self.headers[table]
         frame = pl.scan_csv(
             self.paths[table],
-            # Named by our own reading of the header, so that nothing of the file is read before a query runs.
-            has_header=False,
-            skip_rows=1,
-            schema=dict.fromkeys(self.headers[table], pl.String),
+            # Named by our own reading of the header, so that nothing of the file is read before a query runs. There it
+            # is read again: the header, and not the first row, says how many columns there are.
+            schema=dict.fromkeys(header.values(), pl.String),
             encoding="utf8-lossy",
             truncate_ragged_lines=True,
         )
-        return frame.select(wanted)
+        return frame.select(pl.col(header[c]).alias(c) for c in wanted_columns(table) if c in header)
 
     def collect(self, table: str, *frames: pl.LazyFrame) -> list[pl.DataFrame]:
         """Run queries over a table in a stream. Raises InvalidData when its file cannot be read to the end."""
@@ -165,15 +164,16 @@ def find_table(table: str, name: str, folder: Path) -> Path:
     return found[0]
 
 
-def read_header(table: str, path: Path) -> list[str]:
-    """The header in lower case. Raises InvalidData for an empty file, a column that is missing or there twice."""
+def read_header(table: str, path: Path) -> dict[str, str]:
+    """The columns, in lower case, and how the file spells each. Raises InvalidData for an empty file, a column that is
+    missing or there twice."""
     try:
         with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as f:
             line = f.readline(1 << 16)
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidData(f"table {table}: {path} cannot be read ({error})") from error
-    header = next(csv.reader([line.decode("utf-8-sig", "replace")]), [])
-    header = [name.strip().lower() for name in header]
+    spelled = next(csv.reader([line.decode("utf-8-sig", "replace")]), [])
+    header = [name.strip().lower() for name in spelled]
     if not any(header):
         raise InvalidData(f"table {table}: {path} is empty")
     twice = sorted({name for name in header if header.count(name) > 1})
@@ -185,7 +185,7 @@ def read_header(table: str, path: Path) -> list[str]:
             f"table {table}: no column '{missing[0]}' in {path} (its columns: {', '.join(header[:12])}"
             f"{', ...' if len(header) > 12 else ''})"
         )
-    return header
+    return dict(zip(header, spelled, strict=True))
 
 
 def integers(*names: str) -> list[pl.Expr]:

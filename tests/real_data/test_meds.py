@@ -210,3 +210,15 @@ def test_files_that_are_no_events_are_named(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     with pytest.raises(InvalidData, match="cannot be read as parquet"):
         prepare(tmp_path)
+
+
+def test_a_file_that_is_damaged_inside_is_named(tmp_path, capsys):
+    """Its footer is whole, so that only reading the rows tells."""
+    folder = Hospital().write(tmp_path / "d")
+    path = folder / "data" / "train" / "1.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40] + b"\0" * 200 + whole[240:])
+    arguments = ["prepare", str(folder), "--start", RULES[0], "--end", RULES[1], "--out", str(tmp_path / "no.cohort")]
+    assert command(meds.main, [*arguments, "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "1.parquet: cannot be read to its end" in said and said.count("\n") == 1

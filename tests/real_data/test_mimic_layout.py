@@ -123,3 +123,21 @@ def test_nul_bytes_and_short_rows_are_no_stack_trace(tiny, tmp_path):
     # The short row and the block of NUL bytes have no item that could be read, nor has an item with a NUL inside.
     assert account.counts["icu/chartevents", "?", "no readable itemid"] == 3
     assert account.counts["icu/inputevents", "?", "no readable itemid"] == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "first"),
+    [
+        ("icu/chartevents", b"11"), ("icu/chartevents", b"\x00" * 40), ("icu/chartevents", b""),
+        ("icu/chartevents", b"11" + b"," * 40), ("icu/procedureevents", b"11"), ("hosp/admissions", b"11"),
+    ],
+)  # fmt: skip
+def test_a_first_row_of_another_length_is_a_row_like_any_other(tiny, tmp_path, table, first):
+    """The header says how many columns there are, whatever row follows it."""
+    whole = prepare(tiny.write(tmp_path))
+    path = tmp_path / f"{table}.csv.gz"
+    header, rest = gzip.decompress(path.read_bytes()).split(b"\n", 1)
+    path.write_bytes(gzip.compress(header + b"\n" + first + b"\n" + rest))
+    found = prepare(tmp_path)
+    assert found.record.tolist() == whole.record.tolist()
+    assert found.streams["state"].observed.sum() == whole.streams["state"].observed.sum()
