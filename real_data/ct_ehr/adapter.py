@@ -48,8 +48,8 @@ def prepare(
     if not visits:
         raise InvalidData(f"{folder}: no subject has a scan before its label's time")
     if told and not told.keys() & visits.keys():
-        raise InvalidData(f"no subject of the labels (such as {next(iter(told))}) is among the scans' patient ids (such "
-                          f"as {next(iter(visits))})")
+        raise InvalidData(f"no subject of the labels (such as {next(iter(told))}) is among the scans' patient ids "
+                          f"(such as {next(iter(visits))})")
     account.fact("labels of subjects without a scan", len(told.keys() - visits.keys()))
     account.fact("subjects without a label", len(visits.keys() - told.keys()) if told else 0)
     known = sum(not math.isnan(told[s].value) for s in visits if s in told)
