@@ -7,7 +7,7 @@ share splits, presentation and folds. The trainers are those of the synthetic wo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from sklearn.metrics import average_precision_score
 
 from simlab import rng
-from simlab.cohort import Cohort
+from simlab.cohort import Cohort, Inputs
 from simlab.errors import DamagedFile, InvalidCohort, unknown
 from simlab.evaluation import calibration, intervals, splits
 from simlab.evaluation.auc import label_auc, weighted_auc
@@ -93,12 +93,7 @@ def run_split(
     test = test[np.isfinite(y[test])]
     inputs = cohort.take(train).inputs(plan.task)
     reads = {arm.reads for arm in arms}
-    # A volume has tokens and no features: they are asked for only where an arm reads them.
-    cut = tokens.fit(inputs, patch=settings.patch) if "tokens" in reads else None
-    presentation = present.fit(inputs) if "features" in reads or cut is None else cut
-    if cut is not None and isinstance(presentation, present.Presentation):
-        presentation = tokens.Presented(presentation, cut)
-    more = hours.fit(inputs, reads)
+    presentation, more = _presentation(inputs, reads, settings), hours.fit(inputs, reads)
     views = presentation(inputs) | more(inputs) | {"subject": np.unique(cohort.subject[train], return_inverse=True)[1]}
     labelled = _labelled(y[train], plan, index)
     data = Labelled({k: v[labelled] for k, v in views.items()}, y[train][labelled], cohort.subject[train][labelled])
@@ -129,12 +124,8 @@ def run_split(
     first = encoders.get(arms[0].recipe)
     seen = health.Health("", {}, ())
     if first is not None and arms[0].pretrained:
-        read = (*pretrain.ROLES, *(("tokens", "times") if arms[0].reads == "tokens" else ()))
-        own, held = ({name: v[name] for name in read if name in v} for v in (views, shown))
-        seen = health.examine(first, own, cohort.subject[train], site=cohort.site[train])
-        if artefacts is not None:
-            arrays = health.artefacts(first, held, cohort.record[test], site=cohort.site[test])
-            run_folder.save_arrays(artefacts / f"0-{index}-{arms[0].name}.npz", arrays)
+        kept = artefacts / f"0-{index}-{arms[0].name}.npz" if artefacts is not None else None
+        seen = _health(arms[0], first, cohort, (views, train), (shown, test), kept)
     return Split(
         index,
         metrics,
@@ -147,6 +138,36 @@ def run_split(
         seen.verdict,
         {k: v for k, v in seen.numbers.items() if math.isfinite(v)},
     )
+
+
+def _presentation(
+    inputs: Inputs, reads: Collection[str], settings: pretrain.Settings
+) -> present.Presentation | tokens.Presented | tokens.Tokeniser:
+    """How arms that read this see the records. A volume has tokens and no features: these are made only where an arm
+    reads them."""
+    cut = tokens.fit(inputs, patch=settings.patch) if "tokens" in reads else None
+    if cut is not None and "features" not in reads:
+        return cut
+    features = present.fit(inputs)
+    return features if cut is None else tokens.Presented(features, cut)
+
+
+def _health(
+    arm: Method,
+    encoders: pretrain.Encoders,
+    cohort: Cohort,
+    training: tuple[Mapping[str, np.ndarray], Int[np.ndarray, "training"]],
+    held_out: tuple[Mapping[str, np.ndarray], Int[np.ndarray, "held_out"]],
+    artefacts: Path | None,
+) -> health.Health:
+    """Diagnostics of an arm's encoders on the training records; what they make of the others goes to `artefacts`."""
+    read = (*pretrain.ROLES, *(("tokens", "times") if arm.reads == "tokens" else ()))
+    own, held = ({name: views[name] for name in read if name in views} for views, _ in (training, held_out))
+    train, test = training[1], held_out[1]
+    if artefacts is not None:
+        arrays = health.artefacts(encoders, held, cohort.record[test], site=cohort.site[test])
+        run_folder.save_arrays(artefacts, arrays)
+    return health.examine(encoders, own, cohort.subject[train], site=cohort.site[train])
 
 
 def looked_at(cohort: Cohort) -> Bool[np.ndarray, "records"] | None:
