@@ -80,7 +80,8 @@ def prepare(
         tasks={rules.task: task(rules)} if told else {},
         labels={rules.task: np.array([told[s].value if s in told else np.nan for s in subjects])} if told else {},
         events=events,
-        provenance=provenance(folder, rules, [w[0] for w in when], subjects, side, account),
+        provenance=provenance(folder, rules, [w[0] for w in when], subjects, side, account)
+        | ({} if rows is None else fitted(subjects, side, rules)),
     )
     account.checks += checks.all_of(cohort, rules, told, when)
     return cohort
@@ -285,6 +286,12 @@ def task(rules: Rules) -> Task:
         return Task(rules.task, "binary", "record", None, None, "as the table of labels says")
     return Task(rules.task, "binary", "record", None, rules.horizon,
                 f"a code that matches {rules.outcome} within {rules.horizon:g} days of the last scan before it")
+
+
+def fitted(subjects: list[str], side: np.ndarray, rules: Rules) -> dict[str, object]:
+    """What was chosen or fitted by looking at records, and whose: simlab.train tests on none of these."""
+    what = "channels of the record, their units and signatures" if rules.signatures else "channels of the record"
+    return {"fitted": {"what": what, "subjects": [s for s, at in zip(subjects, side, strict=True) if at == "train"]}}
 
 
 def provenance(
