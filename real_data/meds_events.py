@@ -13,6 +13,7 @@ import polars as pl
 from real_data import audit, leakage, splits
 from real_data import meds_channels as vocabulary
 from real_data.account import Account
+from real_data.clock import in_hours
 from real_data.labels import outcomes
 from simlab.cohort import Cohort, Events, Stream, Task
 from simlab.errors import InvalidData, OutOfDomain
@@ -146,7 +147,7 @@ def records(rows: pl.LazyFrame, rules: Rules, account: Account) -> pl.DataFrame:
     found = pairs.join(life, on="subject_id", how="left").collect().sort("subject_id", "begin")
 
     def since(name: str) -> pl.Expr:
-        return (pl.col(name) - pl.col("begin")).dt.total_microseconds() / 3.6e9
+        return in_hours(pl.col(name) - pl.col("begin"))
 
     age = (-since("born") / YEAR_H).alias("age")
     found = found.with_columns(out_h=since("end"), gone_h=since("dead"), followed_h=since("last")).with_columns(age)
@@ -189,7 +190,7 @@ def sides(folder: Path, subject: np.ndarray) -> np.ndarray:
 
 def within(rows: pl.LazyFrame, spans: pl.DataFrame, rules: Rules) -> pl.LazyFrame:
     """Events of the records' first hours: row, subject_id, t, hour, code, value. At the very end: in the last hour."""
-    t = (pl.col("time") - pl.col("begin")).dt.total_microseconds() / 3.6e9
+    t = in_hours(pl.col("time") - pl.col("begin"))
     joined = rows.join(spans.lazy().select("row", "subject_id", "begin", "end_h"), on="subject_id")
     joined = joined.with_columns(t.alias("t"))
     joined = joined.filter((pl.col("t") >= 0) & (pl.col("t") <= pl.col("end_h")))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from real_data.account import Account
+from real_data.clock import in_hours
 from real_data.mimic_iv.layout import Layout, dates, integers, numbers, times
 from real_data.mimic_iv.variables import EMERGENCY
 from simlab.errors import InvalidData
@@ -32,7 +33,7 @@ class Rules:
 
 def hours(later: str, earlier: str) -> pl.Expr:
     """Hours from one date-time column to another."""
-    return (pl.col(later) - pl.col(earlier)).dt.total_microseconds() / 3.6e9
+    return in_hours(pl.col(later) - pl.col(earlier))
 
 
 def read(layout: Layout, account: Account) -> pl.DataFrame:

@@ -81,6 +81,9 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     whole = [a.name for a in arms if a.name not in failed]
     lines = table(done, whole) if whole else []
     shown = {"task": plan.task, "splits": plan.splits, "table": [asdict(line) for line in lines], "failed": failed}
+    never = looked_at(cohort)
+    if never is not None:
+        shown["fitted"] = _fitted(cohort, never, plan)
     ranks = _mean_diagnostics(done, whole[0]) if whole else {}
     seen = health.summary(_health(done)) if _health(done) else None
     result = {**frozen, **run_folder.provenance(), **shown, "diagnostics": ranks, "health": seen}

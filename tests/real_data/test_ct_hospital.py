@@ -115,6 +115,10 @@ def test_signatures_of_the_files_are_those_of_the_cohort(small, tmp_path):
     made, folder = small
     back = prepared(folder, tmp_path / "a.cohort", "--side", 16, "--signatures", 2, "--least", 3, "--task", "outcome")
     assert signatures_agree(made, back, 2, 3) < 1e-4
+    told = back.provenance["fitted"]  # whom simlab.train then never tests on
+    assert "signatures" in told["what"] and told["subjects"] == [
+        str(s) for s, side in zip(back.subject, splits.by_subject(back.subject), strict=True) if side == "train"
+    ]
 
 
 @pytest.mark.proof

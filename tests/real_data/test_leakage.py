@@ -264,6 +264,8 @@ def test_train_tests_on_no_subject_that_the_channels_were_chosen_from(tmp_path, 
     tested.clear()
     assert main([*command, "--out", str(tmp_path / "all"), "--test-among", "all"]) == 0
     assert set(tested) & set(chosen) and "LEAK" in capsys.readouterr().out
+    for folder, word in (("run", "test sides are drawn among"), ("all", "LEAK")):  # for those who read no table, too
+        assert word in json.loads((tmp_path / folder / "result.json").read_text())["fitted"]
 
 
 def test_what_train_fits_is_fitted_on_training_subjects_and_a_leak_there_is_caught(monkeypatch):

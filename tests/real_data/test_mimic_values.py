@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
+import polars as pl
 import pytest
 
 from real_data import splits
 from real_data.account import Account
+from real_data.clock import in_hours
 from real_data.mimic_iv import adapter, variables
 from real_data.mimic_iv.stays import Rules
 from simlab.errors import InvalidData
@@ -300,6 +304,18 @@ def test_a_stay_without_hours_is_left_out_and_counted(tiny, prepared):
     rows.clear()
     with pytest.raises(InvalidData, match=r"no stay in .* has a value; attrition: intensive-care stays 5"):
         prepared()
+
+
+def test_hours_are_the_same_to_the_last_bit_one_row_or_many():
+    """A stream hands on whatever number of rows it has; a row alone was divided, many were multiplied."""
+    minutes = np.arange(0, 60 * 24 * 30, 7)
+    spans = pl.DataFrame({"span": [timedelta(minutes=int(m)) for m in minutes]})
+    many = spans.lazy().select(in_hours(pl.col("span")).alias("t")).collect(engine="streaming")["t"].to_numpy()
+    for n in range(0, len(minutes), 40):
+        one = spans[n : n + 1].lazy().select(in_hours(pl.col("span")).alias("t")).collect(engine="streaming")
+        assert one["t"][0] == many[n]
+    np.testing.assert_allclose(many, minutes / 60, rtol=1e-15)
+    np.testing.assert_array_equal(np.floor(many), minutes // 60)
 
 
 def test_the_same_tables_in_another_order_give_the_same_bits(tiny, prepared):
