@@ -52,6 +52,7 @@ def prepare(
                           f"(such as {next(iter(visits))})")
     account.fact("labels of subjects without a scan", len(told.keys() - visits.keys()))
     account.fact("subjects without a label", len(visits.keys() - told.keys()) if told else 0)
+    account.fact("no labels (none beside the files; --labels and --outcome name others)", int(not told))
     known = sum(not math.isnan(told[s].value) for s in visits if s in told)
     positives = sum(told[s].value == 1 for s in visits if s in told)
     account.step("with a scan until the label's time", len(visits), positives)
@@ -124,6 +125,8 @@ def all_labels(
         if rows is None:
             raise InvalidData("--outcome looks for codes: name the record's folder with --ehr")
         marks = rows.filter(ehr.matches(rows, rules.outcome, "--outcome"))
+        if not marks.height:
+            raise InvalidData(f"--outcome {rules.outcome}: no code of {record} matches it")
         first = dict(marks.group_by("subject").agg(pl.col("time").min()).iter_rows())
         last = dict(rows.group_by("subject").agg(pl.col("time").max()).iter_rows())
         return labels.from_codes(first, last, {s: [v.when for v in vs] for s, vs in visits.items()}, rules.horizon)
@@ -236,6 +239,7 @@ def joined(
     for option, pattern in [("--exclude", p) for p in rules.exclude] + [("--outcome", rules.outcome)] * bool(
             rules.outcome):  # fmt: skip
         hit = ehr.matches(here, str(pattern), option)
+        account.fact(f"{option} {pattern} matches no code", int(not hit.any()))
         account.drop("events", "*", f"says the label ({option} {pattern})", int(hit.sum()))
         here = here.filter(~hit)
     ends = [w[-1] for w in when]
@@ -256,7 +260,8 @@ def joined(
     account.fact("subjects without an event in the record", int((np.diff(events.offsets) == 0).sum()))
     known = ehr.as_of(events, time, exists, rules.look_back)
     streams = {}
-    values = ehr.latest(known, training, exists.shape, time, rules.least)
+    values, few = ehr.latest(known, training, exists.shape, time, rules.least)
+    account.fact(f"codes with values that fewer than {rules.least} training subjects show (--least; events only)", few)
     if values is not None:
         streams["clinical"] = values
     if rules.signatures:

@@ -145,10 +145,11 @@ def as_of(
 
 
 def latest(known: Known, training: Bool[np.ndarray, "records"], shape: tuple[int, int],
-           time: Float[np.ndarray, "records visits"], least: int) -> Stream | None:
+           time: Float[np.ndarray, "records visits"], least: int) -> tuple[Stream | None, int]:
     """The last value of each numeric code within each visit's look-back, (records, visits, codes).
 
-    Codes that at least `least` training subjects have, by name. None where there is no such code.
+    Codes that at least `least` training subjects have, by name; None where there is no such code. And how many numeric
+    codes fewer have.
     """
     owner = np.repeat(np.arange(len(known.time)), np.diff(known.events.offsets))
     valued = np.isfinite(known.events.value)
@@ -156,8 +157,9 @@ def latest(known: Known, training: Bool[np.ndarray, "records"], shape: tuple[int
     use = valued & training[known.record[owner]]
     pairs = np.unique(np.stack([which[use], known.record[owner][use]]), axis=1)
     enough = np.bincount(pairs[0], minlength=len(codes)) >= least
+    few = len(np.setdiff1d(which[valued], np.flatnonzero(enough)))
     if not enough.any():
-        return None
+        return None, few
     place = np.where(enough, np.cumsum(enough) - 1, -1)[which]
     keep = valued & (place >= 0)
     values = np.zeros((*shape, int(enough.sum())), np.float32)
@@ -167,7 +169,7 @@ def latest(known: Known, training: Bool[np.ndarray, "records"], shape: tuple[int
     observed[at] = True
     unit = {str(c): str(u) for c, u in zip(known.events.code[keep], known.events.unit[keep], strict=True)}
     names = tuple(str(c) for c in codes[enough])
-    return Stream(values, observed, names, tuple(unit[c] for c in names), time)
+    return Stream(values, observed, names, tuple(unit[c] for c in names), time), few
 
 
 def signatures(known: Known, training: Bool[np.ndarray, "records"], shape: tuple[int, int],

@@ -65,8 +65,9 @@ def export(cohort: Cohort, folder: Path, say: Callable[[str], None]) -> dict[str
             say(f"{n + 1} of {len(cohort)} subjects written")
     appended(folder / "dicom" / "nodules.csv", "seriesuid,coordX,coordY,coordZ,diameter_mm", places)
     why = str(cohort.provenance.get("licence", "not known: ask where the cohort came from"))
-    (folder / "dicom" / "LICENSE.txt").write_text(why + "\n", encoding="utf-8")
     written = record(folder / "meds", cohort, rows, habits, there)
+    for part in ("dicom", "meds"):
+        (folder / part / "LICENSE.txt").write_text(why + "\n", encoding="utf-8")
     return {"dicom slices": slices, "dicom series": len(places), **written}
 
 

@@ -217,6 +217,7 @@ def test_events_after_the_label_and_after_the_last_scan_never_enter(tmp_path):
     assert leaks["visits or events after the label's time"] == 0
     assert leaks["channels chosen beyond the training subjects"] == 0  # None: it would not have looked
     assert "record/data/a.parquet" in audit["sources"]
+    assert audit["facts"]["--exclude ^LAB//Z matches no code"] == 1
     labels.write_text("pid,label,date\n7,1,2001-02-03\n")  # 00:00 of the scan's own day: the scan comes too late
     words = ("prepare", tmp_path / "in", "--labels", labels, "--out", tmp_path / "b.cohort", "--quiet")
     assert command(main, [str(w) for w in words]) == 2
@@ -275,11 +276,14 @@ def test_a_meds_label_file_names_patients_as_the_events_do_and_labels_of_nobody_
 def test_a_date_alone_on_the_day_of_a_scan_is_in_the_audit(tmp_path):
     slices(tmp_path / "in", ramp(), time="000000")
     meds(tmp_path / "ehr", [*LAB, (7, -10.25 / 24, "LAB//A", 7.0, "mg/dL")])
+    _, facts = reasons(tmp_path / "in", tmp_path / "b.cohort", "--ehr", tmp_path / "ehr", "--least", 2)
+    assert facts["codes with values that fewer than 2 training subjects show (--least; events only)"] == 1
+    assert facts["no labels (none beside the files; --labels and --outcome name others)"] == 1
     _, facts = reasons(tmp_path / "in", tmp_path / "a.cohort", "--ehr", tmp_path / "ehr", "--least", 1)
     assert facts["events dated 00:00 on a scan's day (of a time not told, perhaps: taken as known by then)"] == 1
 
 
-def test_labels_of_the_records_own_codes(tmp_path):
+def test_labels_of_the_records_own_codes(tmp_path, capsys):
     """C34 within a year of the last scan before it: yes; followed for less than a year without it: not known."""
     for n, patient in enumerate(("1", "2", "3", "4")):
         slices(tmp_path / "in", ramp(), uid=f"1.2.{n + 5}", patient=patient)
@@ -289,6 +293,8 @@ def test_labels_of_the_records_own_codes(tmp_path):
     y = dict(zip(made.subject.tolist(), made.labels["cancer"].tolist(), strict=True))
     assert (y[1], y[2], y[4]) == (1, 0, 0) and math.isnan(y[3])
     assert made.tasks["cancer"].horizon == 365.25 and made.events.code.tolist() == ["Z"]
+    line = refused(capsys, tmp_path / "in", "--out", tmp_path / "b.cohort", "--ehr", record, "--outcome", "^C43$")
+    assert "--outcome ^C43$: no code of" in line
 
 
 @pytest.mark.parametrize(("labels", "said"), [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import pytest
 from hospital_files import ramp, slices
+from pydicom.uid import ImplicitVRLittleEndian
 
 from real_data.account import Account
 from real_data.ct_ehr import dicom
@@ -117,3 +119,20 @@ def test_nifti_is_turned_into_the_same_world(codes, tmp_path):
     at = np.arange(4) * 2.0 - 3
     z, y, x = np.meshgrid(*(at + c for c in centre[::-1]), indexing="ij")
     assert share == 1 and found == pytest.approx(linear(np.stack([x, y, z], -1)), abs=0.01)
+
+
+@pytest.mark.parametrize("implicit", [False, True])  # then pydicom must find out whether padding is signed
+def test_padding_is_air_be_it_a_value_or_a_range(implicit, tmp_path):
+    for path in slices(tmp_path, ramp()):
+        image = pydicom.dcmread(path)
+        kind, lowest = "SS" if image.PixelRepresentation else "US", int(image.pixel_array.min())
+        image.add_new("PixelPaddingValue", kind, lowest)
+        image.add_new("PixelPaddingRangeLimit", kind, lowest + 3)
+        if implicit:
+            image.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        image.save_as(path, implicit_vr=implicit, little_endian=True)
+    made = dicom.series(tmp_path, None, Account(), lambda line: None)[0].volume()
+    padded = made.hu == -1024
+    lowest = ramp().min(axis=(1, 2), keepdims=True)  # of each slice, as written above
+    assert np.array_equal(padded, ramp() <= lowest + 3) and 0 < padded.sum() < padded.size
+    assert np.array_equal(made.hu[~padded], ramp()[~padded])
