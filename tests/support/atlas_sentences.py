@@ -99,6 +99,9 @@ def shared_signal() -> list[str]:
     behind, ahead = (found[found["verdict"] == word].index for word in ("hurts", "helps"))
     told.append(f"Against self-training fine-tuned JEPA helps in {len(ahead)} cells, all at w_c >= {min(ahead)[0]:g}, "
                 f"and hurts in {len(behind)}, all at w_c <= {max(behind)[0]:g}.")
+    found = differences(s, "vicreg-frozen", "supervised")
+    ahead = found[found["verdict"] == "helps"].index
+    told.append(f"(decided in {len(ahead)} cells, all at w_c >= {min(ahead)[0]:g})")
     gain = differences(s, "self-training", "supervised").xs(75, level=1)["mean"]
     told.append(f"Self-training itself gains {span(gain)} over tuned labels with 75 labels, at every share.")
     whole, part = ([auc_of(0.7 * w_c * 8 / 9 * kept) for w_c in (0.8, 0.95)] for kept in (1.0, 0.75))
@@ -177,6 +180,8 @@ def align() -> list[str]:
     found = counts(s, "vicreg-finetuned", "supervised")
     told.append(f"Fine-tuned, aligning helps in {found['helps']} of 24 cells and hurts in {found['hurts']}, beyond its "
                 "threshold included.")
+    near = [gaps(s, "mae-frozen", "supervised", alpha_g)[nu] for alpha_g, nu in ((2, 0.1), (2, 0.25), (4, 0.1))]
+    told.append("It lies {} / {} (nu = .1 / .25) and {} (nu = .1) from them, all undecided.".format(*map(signed, near)))
     found = counts(s, "mae-finetuned", "supervised")
     told.append(f"Predicting, fine-tuned, helps in {found['helps']} and hurts in {found['hurts']}.")
     return told
