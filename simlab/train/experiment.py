@@ -94,7 +94,7 @@ def run_split(
     inputs = cohort.take(train).inputs(plan.task)
     reads = {arm.reads for arm in arms}
     # A volume has tokens and no features: they are asked for only where an arm reads them.
-    cut = tokens.fit(inputs, patch=settings.patch) if "tokens" in reads else None
+    cut = tokens.fit(inputs, patch=settings.cut) if "tokens" in reads else None
     presentation = present.fit(inputs) if "features" in reads or cut is None else cut
     if cut is not None and isinstance(presentation, present.Presentation):
         presentation = tokens.Presented(presentation, cut)
