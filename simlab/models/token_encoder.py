@@ -4,6 +4,8 @@
     mlp           an MLP for each source, of each token alone
     transformer   W_s x + source + part + sin-cos of time, blocks over the kept tokens, then a linear map to the width
 
+A volume that is a token whole is embedded by a small 3-D convolutional network (`cnn`) in place of W_s or the MLP.
+
 Times are read relative to the latest kept token: a record moved in time is the same record, and what is not kept, a
 later visit say, does not show in them.
 """
@@ -18,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from simlab.models import fleet, transformer
+from simlab.models import cnn, fleet, transformer
 from simlab.models.fleet import Parameters
 from simlab.models.tokens import ROLES, Layout
 
@@ -86,7 +88,12 @@ class TokenEncoder:
         """Fresh parameters, one network for each generator."""
         made: Parameters = {}
         for i, source in enumerate(self.layout.sources):
-            inputs = source.features * (2 if source.partial else 1)
+            told = 2 if source.partial else 1  # the values, and which of them were observed
+            if source.sides:
+                outputs = self.hidden if self.kind == "transformer" else self.width
+                made |= cnn.initialise(f"{prefix}.source{i}", told, outputs, self.hidden, generators)
+                continue
+            inputs = source.features * told
             sizes = (inputs, self.hidden) if self.kind == "transformer" else fleet.sizes(
                 self.kind, inputs, self.width, self.hidden)
             made |= fleet.initialise(f"{prefix}.source{i}", sizes, generators)
@@ -121,7 +128,10 @@ class TokenEncoder:
             x = batch.values[:, :, at, : source.features]
             if source.partial:
                 x = torch.cat([x, batch.observed[:, :, at, : source.features].to(x.dtype)], dim=3)
-            made = fleet.apply(parameters, f"{prefix}.source{i}", x.flatten(1, 2))
+            if source.sides:
+                made = cnn.apply(parameters, f"{prefix}.source{i}", x.flatten(1, 2).unflatten(2, (-1, *source.sides)))
+            else:
+                made = fleet.apply(parameters, f"{prefix}.source{i}", x.flatten(1, 2))
             parts.append(made.unflatten(1, x.shape[1:3]))
         return torch.cat(parts, dim=2)
 

@@ -1,9 +1,10 @@
 """Tokens: how a cohort's streams become one token for each (stream, visit), for encoders that read sets of tokens.
 
 A source is one stream; it has a token at each visit, or several where it has parts (the channels of a stream whose
-channels have features, the patches of a volume). All records share one grid of tokens, source by source, within a
-source visit by visit, within a visit part by part. What is missing is NaN: a feature that was not observed, or all of
-them where the visit, or the stream at it, is not there. Fitted on training or unlabelled records alone.
+channels have features, the patches of a volume that is not one token whole). All records share one grid of tokens,
+source by source, within a source visit by visit, within a visit part by part. What is missing is NaN: a feature that
+was not observed, or all of them where the visit, or the stream at it, is not there. Fitted on training or unlabelled
+records alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Source:
     """What makes the tokens of one stream (or of one block of its coordinates).
 
     `features` of each token; `visits` x `parts` tokens; `static`: apart from the visit axis; `partial`: some of a
-    token's features may be missing, so that an encoder is told which.
+    token's features may be missing, so that an encoder is told which; `sides`: of a volume that is a token whole, whose
+    features are its voxels.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Source:
     parts: int = 1
     static: bool = False
     partial: bool = False
+    sides: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -87,7 +90,8 @@ class Layout:
     def split(self, blocks: int) -> Layout:
         """The layout whose tokens are blocks of coordinates: sources of one part are cut into at most `blocks`.
 
-        Sources that have parts already keep them: a part is a block. `cut` cuts the values accordingly.
+        Sources that have parts already keep them: a part is a block, and so is a whole volume. `cut` cuts the values
+        accordingly.
         """
         made: list[Source] = []
         for s in self.sources:
@@ -118,7 +122,7 @@ class Layout:
 
 def _widths(source: Source, blocks: int) -> list[int]:
     """Features of each block of a source: as equal as they can be."""
-    if source.parts > 1 or blocks < 2:
+    if source.parts > 1 or source.sides or blocks < 2:
         return [source.features]
     return [len(part) for part in np.array_split(np.arange(source.features), min(blocks, source.features))]
 
@@ -129,7 +133,7 @@ class Tokeniser:
 
     layout: Layout
     scaling: Mapping[str, tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]]
-    patch: int
+    patch: int | None
 
     def __call__(self, inputs: Inputs) -> dict[str, Float[np.ndarray, "records ..."]]:
         """"tokens" (records, tokens, features) and "times" (records, tokens), float32, NaN for what is not there.
@@ -175,11 +179,12 @@ class Presented:
 
 
 def fit(
-    inputs: Inputs, roles: Mapping[str, Sequence[str]] | None = None, *, patch: int = 8, visits: int | None = None
+    inputs: Inputs, roles: Mapping[str, Sequence[str]] | None = None, *, patch: int | None = 8,
+    visits: int | None = None,
 ) -> Tokeniser:
     """The tokeniser fitted on these inputs: each feature to mean 0 and deviation 1 over the observed (a volume as a
-    whole). `roles` as in `present.fit`; `patch`: voxels a side of a volume's patches; `visits` of the grid (default:
-    as many as these inputs have; a fleet's members need one number)."""
+    whole). `roles` as in `present.fit`; `patch`: voxels a side of a volume's patches, None for a volume that is one
+    token whole; `visits` of the grid (default: as many as these inputs have; a fleet's members need one number)."""
     names = list(inputs.streams)
     chosen = {k: tuple(v) for k, v in (roles or {"image": names[:1], "clinical": names[1:]}).items()}
     axis = max(s.visits for s in inputs.streams.values())
@@ -198,19 +203,23 @@ def fit(
         static = stream.visits == 1 and (stream.time is None or axis > 1)
         grid = 1 if static else visits or made.shape[1]
         sources.append(Source(name, role, made.shape[3], grid, made.shape[2], static,
-                              bool((known.all(axis=3) != some).any())))
+                              bool((known.all(axis=3) != some).any()),
+                              stream.values.shape[2:] if volume and patch is None else ()))
     return Tokeniser(Layout(tuple(sources), _follow_up(inputs)), scaling, patch)
 
 
-def parts_of(stream: Stream, patch: int) -> Float[np.ndarray, "records visits parts features"]:
+def parts_of(stream: Stream, patch: int | None) -> Float[np.ndarray, "records visits parts features"]:
     """A stream's values by visit and part, NaN where unobserved: a vector is one part, each channel that has features
-    is a part, and so is each patch of a volume. Raises InvalidCohort for any other shape."""
+    is a part, and so is each patch of a volume, or the volume whole. Raises InvalidCohort for any other shape."""
     values, shown = stream.floats(), stream.shown()
     if values.ndim == 3:
         values, shown = values[:, :, None, :], shown[:, :, None, :]
     elif values.ndim == 5:
         n, visits, *sides = values.shape
-        made = patches(torch.from_numpy(values.reshape(n * visits, *sides)), patch).numpy()
+        if patch is None:
+            made = values.reshape(n * visits, 1, -1)
+        else:
+            made = patches(torch.from_numpy(values.reshape(n * visits, *sides)), patch).numpy()
         seen = np.broadcast_to(stream.observed[:, :, :1, None], (n, visits, *made.shape[1:]))
         return np.where(seen, made.reshape(n, visits, *made.shape[1:]), np.nan)
     elif values.ndim != 4:

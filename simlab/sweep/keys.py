@@ -74,7 +74,7 @@ class Keys:
         modules = ("simlab.environments.scenario", "simlab.models.present", self._world_module)
         fields = self._source_fields(spec)
         if reads == "tokens":
-            modules, fields = (*modules, "simlab.models.tokens"), {**fields, "patch": self.settings.patch}
+            modules, fields = (*modules, "simlab.models.tokens"), {**fields, "patch": self.settings.cut}
         return self._key("source-data", modules, fields, seed, "")
 
     def pretraining(self, spec: Any, arm: Method) -> str:

@@ -80,6 +80,7 @@ class Train:
     goal: str = setting("whole", Choice(("whole", "target")), "tokens in whose light a token's goal is encoded")
     coordinates: int = setting(6, Interval(2, 4096, whole=True), "blocks of a visit's vector (coordinate view)")
     patch: int = setting(8, Interval(1, 1024, whole=True), "voxels a side of a volume's patches")
+    volume: str = setting("patches", Choice(("patches", "cnn")), "tokens of a volume: patches, or one of a 3-D CNN")
     diagnostics: str = setting("summary", Choice(("summary", "full")), "which diagnostics of encoders become metrics")
     fleet: int = setting(4, Interval(1, 4096, whole=True), "seeds trained together as one batched fleet (one job)")
     n_test: int = setting(20_000, Interval(100, 10_000_000, whole=True), "records in each test cohort")

@@ -76,7 +76,7 @@ class Stages:
             inputs = cohort.inputs(None)
             presentation: Shown = present.fit(inputs, as_is=True)
             if self.reads == "tokens":
-                fitted = tokens.fit(inputs, patch=self.settings.patch, visits=cohort.visits)
+                fitted = tokens.fit(inputs, patch=self.settings.cut, visits=cohort.visits)
                 presentation = tokens.Presented(presentation, fitted)
             channels = {name: stream.channels for name, stream in cohort.streams.items()}
             source = Source(presentation, np.unique(cohort.subject), channels)

@@ -145,7 +145,7 @@ def _presentation(
 ) -> present.Presentation | tokens.Presented | tokens.Tokeniser:
     """How arms that read this see the records. A volume has tokens and no features: these are made only where an arm
     reads them."""
-    cut = tokens.fit(inputs, patch=settings.patch) if "tokens" in reads else None
+    cut = tokens.fit(inputs, patch=settings.cut) if "tokens" in reads else None
     if cut is not None and "features" not in reads:
         return cut
     features = present.fit(inputs)

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, float | int | str] = {
     "goal": "whole",
     "coordinates": 6,
     "patch": 8,
+    "volume": "patches",
 }
 CHOICES = {
     "encoder": ("linear", "mlp"),
@@ -31,6 +32,7 @@ CHOICES = {
     "missing": ("masked", "zero-filled"),
     "readout": ("last", "mean"),
     "goal": ("whole", "target"),
+    "volume": ("patches", "cnn"),
 }
 
 

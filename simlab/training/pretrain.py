@@ -55,6 +55,12 @@ class Settings:
     goal: str = "whole"  # "whole" | "target": the tokens in whose light a token's goal is encoded
     coordinates: int = 6  # blocks that a visit's vector is cut into (coordinate view)
     patch: int = 8  # voxels a side of a volume's patches
+    volume: str = "patches"  # "patches" | "cnn": a volume as tokens of patches, or as one token of a small 3-D CNN
+
+    @property
+    def cut(self) -> int | None:
+        """Voxels a side of the patches that a volume is cut into; None: it stays whole."""
+        return None if self.volume == "cnn" else self.patch
 
     def of(self, method: Method) -> Settings:
         """These, with the width of a method that has its own."""
@@ -113,9 +119,11 @@ class Encoders:
 
 def last_layers(parameters: Mapping[str, Tensor]) -> list[str]:
     """Names of the parameters of the last layer of each network (NETWORK.LAYER.weight or bias)."""
-    layer = {name: name.split(".")[-2] for name in parameters}
-    last = max(layer.values(), key=int)
-    return [name for name, at in layer.items() if at == last]
+    last: dict[str, int] = {}
+    for name in parameters:
+        network, layer, _ = name.rsplit(".", 2)
+        last[network] = max(last.get(network, 0), int(layer))
+    return [name for name in parameters if last[name.rsplit(".", 2)[0]] == int(name.split(".")[-2])]
 
 
 def random_encoders(inputs: Mapping[str, int], settings: Settings, seeds: Sequence[int]) -> list[Encoders]:

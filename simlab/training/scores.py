@@ -177,7 +177,8 @@ def _plain(value: Any) -> Any:
 
 def layout_of(told: Mapping[str, Any]) -> Layout:
     """A layout of tokens from what `dataclasses.asdict` made of it."""
-    return Layout(**{**told, "sources": tuple(Source(**source) for source in told["sources"])})
+    sources = tuple(Source(**{**s, "sides": tuple(s.get("sides", ()))}) for s in told["sources"])
+    return Layout(**{**told, "sources": sources})
 
 
 def pack(score: Score) -> Arrays | None:

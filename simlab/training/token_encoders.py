@@ -17,6 +17,7 @@ from simlab.training.method import Method
 from simlab.training.pretrain import Encoders, Settings, last_layers
 
 CHUNK = 4096  # records that are represented at once
+VOLUMES = 256  # the same, where volumes go whole through a convolutional network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,10 @@ class TokenEncoders(Encoders):
     ) -> dict[str, Float[np.ndarray, "records width"]]:
         """Each role's representation in the light of all that these roles show, (records, width) float64."""
         parts = []
+        chunk = VOLUMES if any(s.sides for s in self.layout.sources) else CHUNK
         with torch.no_grad():
-            for start in range(0, len(views["tokens"]), CHUNK):
-                part = {k: views[k][start : start + CHUNK] for k in ("tokens", "times")}
+            for start in range(0, len(views["tokens"]), chunk):
+                part = {k: views[k][start : start + chunk] for k in ("tokens", "times")}
                 z = self.features(self.parameters, self.inputs(part, self.roles), self.roles)
                 parts.append(z[0].numpy().astype(np.float64))
         whole = np.concatenate(parts)

@@ -150,7 +150,7 @@ def test_seeds_studies_and_settings() -> None:
         assert changed(base, keyed(small(**late), spec)) == {"adaptation", "test", "external"}
     tokens = METHODS["visit-jepa-frozen"]
     words = {"encoder": "mlp", "token_encoder": "linear", "decay": "none", "missing": "zero-filled", "readout": "mean",
-             "goal": "target", "diagnostics": "full"}
+             "goal": "target", "diagnostics": "full", "volume": "cnn"}
     for field in Settings.__dataclass_fields__:
         if field != "device":
             other = small(**{field: words.get(field, 0.1 if isinstance(getattr(Settings, field), float) else 9)})

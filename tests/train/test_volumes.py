@@ -35,6 +35,17 @@ def test_arms_on_tokens_read_volumes_beside_the_mask(file: Path, tmp_path: Path,
     assert all(word in text for word in ("ijepa-frozen-ridge", "random-tokens", "mask-only", "Verdict"))
 
 
+def test_a_volume_can_be_one_token_of_a_convolutional_network(file: Path, tmp_path: Path,
+                                                              capsys: pytest.CaptureFixture) -> None:
+    """Pretraining, fine-tuning, training from labels: 512 voxels a token, whatever `patch` says."""
+    words = ["ijepa-finetuned", "--data", str(file), "--compare", "supervised-tokens", "--out", str(tmp_path / "run")]
+    assert main([*words, *FAST, "--set", "volume=cnn", "--set", "patch=5"]) == 0
+    text = capsys.readouterr().out
+    assert "failed: ijepa" not in text and "failed: supervised" not in text and "supervised-tokens" in text
+    assert command(main, [*words, *FAST, "--set", "volume=cube"]) == 2
+    assert "volume = 'cube': expected patches or cnn" in capsys.readouterr().err
+
+
 def test_an_arm_on_features_says_that_it_reads_no_volumes(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
                                                           ) -> None:
     words = ["random-tokens", "--data", str(file), "--compare", "logistic", "--out", str(tmp_path / "run")]
