@@ -21,7 +21,7 @@ from simlab.errors import SimlabError
 from simlab.methods import METHODS
 from simlab.sweep import keys, plan, study
 from simlab.sweep.schema import Study
-from simlab.training.method import Method
+from simlab.training.method import Method, Phase
 from simlab.training.pretrain import Settings
 
 ARM = METHODS["vicreg-frozen"]
@@ -174,15 +174,17 @@ def test_seeds_studies_and_settings() -> None:
 
 def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
     asked, spec = small(), find_world("gaussian").spec()
-    arm = METHODS["jepa-frozen"]
+    arm, within = METHODS["jepa-frozen"], METHODS["visit-jepa-frozen"]  # of both streams; of tokens, or of one stream's
     base = keyed(asked, spec, arm)
     values = {"target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
               "adaptation": "finetuned", "streams": "image", "tuning": "cross-validated",
-              "trainer": "simlab.training.arms:finetuned", "reads": "tokens"}
-    pretraining = {"target", "against_collapse", "predictor", "encoder", "reads"}
+              "trainer": "simlab.training.arms:finetuned", "reads": "tokens", "width": 6,
+              "curriculum": (Phase(0.5, held=("image",)), Phase(0.5))}
+    late = {"adaptation", "tuning", "trainer"}
     for field, value in values.items():
-        differs = changed(base, keyed(asked, spec, dataclasses.replace(arm, **{field: value})))
-        assert differs == {"adaptation", "test", "external"} | ({"pretraining"} if field in pretraining else set())
+        one = within if field == "streams" else arm
+        differs = changed(keyed(asked, spec, one), keyed(asked, spec, dataclasses.replace(one, **{field: value})))
+        assert differs == {"adaptation", "test", "external"} | (set() if field in late else {"pretraining"}), field
     for field, value in {"name": "other", "meaning": "words", "theory": None, "search": ("width",)}.items():
         assert keyed(asked, spec, dataclasses.replace(arm, **{field: value})) == base
     told = {f.name for f in dataclasses.fields(Method)}
