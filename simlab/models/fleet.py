@@ -69,7 +69,11 @@ def _forward(x: Tensor, layers: Sequence[Tensor]) -> tuple[Tensor, list[Tensor],
     weights, inputs, normal = [], [], []
     for i in range(0, len(layers), 2):
         hidden = i + 2 < len(layers)
-        weight, bias = (p - p.mean(dim=-1, keepdim=True) if hidden else p for p in layers[i : i + 2])
+        weight, bias = layers[i : i + 2]
+        if hidden:
+            both = torch.cat((weight, bias), dim=1)
+            both.sub_(both.sum(dim=-1, keepdim=True), alpha=1 / both.shape[-1])
+            weight, bias = both[:, :-1], both[:, -1:]
         weights.append(weight)
         inputs.append(x)
         x = torch.bmm(x, weight).add_(bias)
