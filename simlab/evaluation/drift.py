@@ -246,14 +246,16 @@ def at_hours(
 def retrieval(
     forecast: Float[np.ndarray, "records width"], latents: Float[np.ndarray, "records width"], most: int = 500
 ) -> float:
-    """Share of records whose forecast lies nearer (L1) to their own latent than to any other's; 1/records by chance.
-
-    A forecast of the mean retrieves nobody, however small its error. At most `most` records are looked at.
+    """How often a forecast lies nearer (L1) to its own record's latent than to another's, over all pairs (a tie is a
+    half): .5 by chance and for a forecast of the mean, however small its error; 1 for the truth. `most`: of records.
     """
     a, b = forecast[:most].astype(np.float64), latents[:most].astype(np.float64)
-    own = np.abs(a - b).sum(axis=1)
-    nearest = np.array([np.delete(np.abs(b - row).sum(axis=1), i).min(initial=np.inf) for i, row in enumerate(a)])
-    return float((own < nearest).mean()) if len(a) else math.nan
+    if len(a) < 2:
+        return math.nan
+    apart = np.stack([np.abs(b - row).sum(axis=1) for row in a])
+    own = np.diag(apart)[:, None]
+    wins = (apart > own) + 0.5 * (apart == own)
+    return float((wins.sum() - 0.5 * len(a)) / (len(a) * (len(a) - 1)))
 
 
 def latent_shape(
