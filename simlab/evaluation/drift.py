@@ -161,10 +161,13 @@ def apportion(
 
     error: of the forecast; spread: of the mean at hour as a forecast, in the latents; reference_spread: the same in a
     reference space; best: of a reference forecast in the latents (the simulated optimum of a world). All four come
-    from `errors` over the same records, NaN where a record has ended.
+    from `errors` over the same records, NaN where a record has ended. The fixed cohort is that of the records which
+    the reference forecasts at every horizon (it may be simulated for some of them only).
     """
     _check(error, at)
     matched = np.isfinite(error).all(axis=1)
+    if best is not None:
+        matched &= np.isfinite(best).all(axis=1)
     found: list[Parts | None] = []
     for h in at:
         naive = _ratio(error, h)
