@@ -58,10 +58,11 @@ def _drift(report: Report) -> str:
     for of in report.best:
         rows.append(["", report.reference, str(of.horizon), _percent(of.naive), _percent(of.fixed),
                      f"{of.active}/{of.matched}", "", "", "", ""])
-    return "\n".join(["Drift: L1 at horizon h over L1 at one hour, minus 1; published: stays still there, fixed "
-                      "cohort: those there at the last horizon.", "MASE: error over that of the last latent, the mean at the "
-                      "hour, a straight line. own stay: forecast nearer to its own stay than to another (chance .5).",
-                      "", *_columns(rows)])
+    told = ["Drift: L1 at horizon h over L1 at one hour, minus 1; published: stays still there, fixed cohort: those "
+            "there at the last horizon.",
+            "MASE: error over that of the last latent, the mean at the hour, a straight line. own stay: nearer to its "
+            "own stay than to another (chance .5)."]
+    return "\n".join([*told, "", *_columns(rows)])
 
 
 def _worth(row: DriftRow) -> tuple[float | None, ...]:
