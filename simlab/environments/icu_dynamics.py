@@ -21,7 +21,7 @@ from simlab.environments.icu_values import charted, standard
 _D, _K, _P = len(ORGANS), len(TREATMENTS), len(PANELS)
 BLOCK = 256  # stays at a time; what is drawn does not depend on it
 # Children of the generator, in this order for ever: append only. Normal or uniform numbers, and how many of an hour.
-_HOURLY = {"state": (True, _D), "regime": (False, 1), "panel": (False, _P), "coin": (False, _K), "read": (True, _K),
+HOURLY = {"state": (True, _D), "regime": (False, 1), "panel": (False, _P), "coin": (False, _K), "read": (True, _K),
            "act": (False, _K), "end": (False, 2)}
 _PANEL_OF = [list(PANELS).index(c.panel) if c.panel in PANELS else -1 for c in CHANNELS]
 
@@ -77,19 +77,19 @@ def kept_hours(spec: IcuSpec) -> int:
 def sample_factors(n: int, spec: IcuSpec, domain: str, rng: np.random.Generator) -> IcuFactors:
     """The true latents of n stays of one domain. Raises UnknownName for a domain that does not exist."""
     law = icu_law.law_of(spec, domain)
-    of_static, of_start, *of_hours = rng.spawn(2 + len(_HOURLY))
+    of_static, of_start, *of_hours = rng.spawn(2 + len(HOURLY))
     static = people(of_static.random((n, 3)), of_static.spawn(1)[0].standard_normal(n))
     drawn = of_start.standard_normal((n, _D + _K + 1))
     dose = doses(law, drawn[:, _D : _D + _K])
     first = starts(law, static, dose, drawn[:, :_D], of_start.spawn(1)[0].random(n))
-    draws = dict(zip(_HOURLY, of_hours, strict=True))
+    draws = dict(zip(HOURLY, of_hours, strict=True))
     parts = []
     for begin in range(0, max(n, 1), BLOCK):
         part = slice(begin, min(begin + BLOCK, n))
         size = part.stop - part.start
         parts.append(simulate(law, rows(first, part), {
             name: (draws[name].standard_normal if normal else draws[name].random)((size, HOURS, k), np.float32)
-            for name, (normal, k) in _HOURLY.items()}, kept=kept_hours(spec)))  # fmt: skip
+            for name, (normal, k) in HOURLY.items()}, kept=kept_hours(spec)))  # fmt: skip
     return IcuFactors(static, dose, parts[0].joined(parts[1:]))
 
 
@@ -144,7 +144,7 @@ def simulate(law: Law, start: Start, draws: dict[str, np.ndarray], kept: int, fi
     """Hours from `first` on, until every stay has ended; those before hour `kept` are recorded.
 
     start: the stays in hour `first` (its regime and state already drawn) if that is 0, else in the hour before it.
-    draws: random numbers of each hour, (n, hours, ...), by name of `_HOURLY`.
+    draws: random numbers of each hour, (n, hours, ...), by name of `HOURLY`.
     """
     n, hours = len(start.x), draws["state"].shape[1]
     size = kept - first
@@ -170,7 +170,7 @@ def simulate(law: Law, start: Start, draws: dict[str, np.ndarray], kept: int, fi
         if i < size:
             kept_x[:, i], kept_regime[:, i], kept_taken[:, i], kept_on[:, i] = x, regime, taken, on
             kept_looked[:, i], kept_shown[:, i] = looked, shown
-        if t + 1 < WINDOW:
+        if t < WINDOW:
             continue
         dies, leaves = icu_law.end_chances(law, x)
         dead = draws["end"][:, i, 0] < dies

@@ -18,7 +18,7 @@ from simlab.environments.icu_knobs import IcuSpec
 from simlab.errors import unknown
 
 DOMAINS = ("source", "external")
-HOURS, WINDOW, AHEAD = 336, 24, 48  # the longest stay; before this hour no stay ends; how far labels look ahead
+HOURS, WINDOW, AHEAD = 336, 24, 48  # the longest stay; no stay ends before this hour is over; how far labels look ahead
 REGIMES = ("stable", "deteriorating", "recovering")
 STABLE, DETERIORATING, RECOVERING = range(3)
 _START = (0.6, 0.2, 0.2)
