@@ -49,7 +49,7 @@ class Predictor:
     width: int
     inner: int = 32
     depth: int = 2
-    heads: int = 4
+    heads: int = 2
     inside: int = 128
     max_hours: int = 72
     mode: str = "absolute"
@@ -107,9 +107,10 @@ class Predictor:
         self._check(hours)
         x = self.tokens(parameters, state, action, static)
         hour = (torch.arange(2 * hours + 1) + 1) // 2
-        x, keys, values = self.blocks(parameters, x, hour[None, :] <= hour[:, None], generator)
-        made = self._read(parameters, x[:, 1::2], state)
-        return made, Past(keys, values, torch.ones(x.shape[:2], dtype=torch.bool))
+        seen = hour[None, :] <= hour[:, None]
+        x, keys, values = self.blocks(parameters, x, seen, generator, read=slice(1, None, 2))
+        there = torch.ones(len(state), len(hour), dtype=torch.bool)
+        return self._read(parameters, x, state), Past(keys, values, there)
 
     def extend(
         self,
@@ -129,8 +130,8 @@ class Predictor:
         place = 2 * hour[:, None] + torch.tensor([1, 2])
         x = pair + parameters["predictor.position"][place]
         seen = torch.cat([past.open, torch.ones(len(hour), 2, dtype=torch.bool)], dim=1)
-        x, keys, values = self.blocks(parameters, x, seen[:, None, None], generator, past)
-        return self._read(parameters, x[:, :1], state[:, None])[:, 0], Past(keys, values, seen)
+        x, keys, values = self.blocks(parameters, x, seen[:, None, None], generator, past, read=slice(1))
+        return self._read(parameters, x, state[:, None])[:, 0], Past(keys, values, seen)
 
     def tokens(
         self, parameters: Parameters, state: Tensor, action: Tensor, static: Tensor, prefix: str = "predictor"
@@ -145,12 +146,15 @@ class Predictor:
         self,
         parameters: Parameters,
         x: Float[Tensor, "batch tokens inner"],
-        seen: Bool[Tensor, "*sets keys"],
+        seen: Bool[Tensor, "*sets queries keys"],
         generator: torch.Generator | None = None,
         past: Past | None = None,
         prefix: str = "predictor",
-    ) -> tuple[Float[Tensor, "batch tokens inner"], tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """All blocks: what comes out, and each one's keys and values (the past's before its own)."""
+        read: slice = slice(None),
+    ) -> tuple[Float[Tensor, "batch read inner"], tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """All blocks: what comes out at the tokens that are read (the last block computes no others), and each block's
+        keys and values, the past's before its own. `seen`: which keys a token may attend to, one row for all or each
+        its own."""
         keys, values = [], []
         for i in range(self.depth):
             own = f"{prefix}.{i}"
@@ -160,6 +164,9 @@ class Predictor:
                 k, v = torch.cat([past.keys[i], k], dim=2), torch.cat([past.values[i], v], dim=2)
             keys.append(k)
             values.append(v)
+            if i + 1 == self.depth:
+                x, q = x[:, read], q[:, :, read]
+                seen = seen[..., read, :] if seen.shape[-2] > 1 else seen
             mixed = self._attend(q, k, v, seen, generator).transpose(1, 2).flatten(2)
             x = x + self._drop(_linear(parameters, f"{own}.mix", mixed), generator)
             up = functional.gelu(_linear(parameters, f"{own}.up", _norm(parameters, f"{own}.between", x)))

@@ -41,12 +41,12 @@ class Settings:
 
     encoder: str = "tabular"  # "tabular" | "text" | "llm"
     width: int = 32  # of latents [4096]
-    hidden: int = 64  # of the tabular encoder; inner width of the text encoder
+    hidden: int = 64  # of the tabular encoder's two layers
     encoder_depth: int = 2  # blocks of the text encoder
     clock: bool = True  # hours tell which of the stay they are [yes, in the text]
     inner: int = 32  # of the predictor [1024]
     depth: int = 2  # [6]
-    heads: int = 4  # [8]
+    heads: int = 2  # [8]
     inside: int = 128  # of its MLPs [4096]
     max_hours: int = 72  # [72]
     mode: str = "absolute"  # [absolute] | "residual"
@@ -54,7 +54,7 @@ class Settings:
     attention_dropout: float = 0.0  # [.10]
     latent_norm: str = "none"  # [none] | "layernorm", of latents and predictions
     steps: int = 600  # that shares of stages are of
-    batch: int = 32
+    batch: int = 16
     rate_encoder: float = 1e-3
     rate_predictor: float = 2e-3
     weight_decay: float = 1e-4
@@ -195,9 +195,9 @@ def train(
 def build(windows: Windows, settings: Settings) -> HourEncoder:
     """The encoder of the settings, for the channels of these (training) windows."""
     if settings.encoder == "text":
-        from simlab.models import hour_text
+        from simlab.models import hour_words
 
-        return hour_text.build(windows, settings.width, settings.hidden, settings.encoder_depth, settings.clock)
+        return hour_words.build(windows, settings.width, settings.encoder_depth, settings.clock)
     if settings.encoder == "llm":
         from simlab.models import hour_llm
 

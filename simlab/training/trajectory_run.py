@@ -25,7 +25,7 @@ from simlab.training.curricula import Curriculum, Stage
 if TYPE_CHECKING:
     from simlab.training.trajectory import Settings
 
-PROBE = 128  # validation windows that are watched
+PROBE = 64  # validation windows that are watched
 CHUNK = 256  # windows that are encoded at a time
 METRICS = ("validation", "z_std", "norm", "rank", "gap")
 NETWORKS = {"phase0": ("warm",), "predict": ("predictor",), "masked": ("masked",)}  # beside the encoder, by objective
