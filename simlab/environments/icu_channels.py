@@ -16,7 +16,7 @@ ORGANS = ("circulation", "respiration", "kidney", "liver", "inflammation")
 _LETTERS = "crkli"
 # Panels that are taken together: probability in an hour, and whether it is the laboratory's.
 PANELS = {"vitals": (0.95, False), "neuro": (0.3, False), "oxygen": (0.4, False), "ventilator": (0.6, False),
-          "bedside": (0.2, False), "urine": (0.7, False), "gas": (0.12, True), "chemistry": (0.1, True),
+          "bedside": (0.2, False), "urine": (0.97, False), "gas": (0.12, True), "chemistry": (0.1, True),
           "haematology": (0.08, True), "liver": (0.05, True), "cardiac": (0.02, True)}
 
 

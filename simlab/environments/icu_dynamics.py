@@ -35,6 +35,7 @@ class Start:
     on: Bool[np.ndarray, "n k"]
     read: Float[np.ndarray, "n k"]
     dose: Float[np.ndarray, "n k"]
+    frail: Float[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +113,11 @@ def starts(
 ) -> Start:
     """Stays in their first hour: mean mu_0 + g frailty, variance 1 in all."""
     slope = law.spec.g_f
-    x = law.admission + slope * icu_law.frailty(static)[:, None] + np.sqrt(1 - slope**2) * normal
+    frail = icu_law.frailty(static)
+    x = law.admission + slope * frail[:, None] + np.sqrt(1 - slope**2) * normal
     regime = (coin[:, None] >= np.cumsum(law.begin)[:-1]).sum(axis=1)
     n = len(static)
-    return Start(x, regime, np.zeros((n, _K), bool), np.zeros((n, _K)), dose)
+    return Start(x, regime, np.zeros((n, _K), bool), np.zeros((n, _K)), dose, frail)
 
 
 def rows(start: Start, part: slice | np.ndarray) -> Start:
@@ -172,7 +174,7 @@ def simulate(law: Law, start: Start, draws: dict[str, np.ndarray], kept: int, fi
             kept_looked[:, i], kept_shown[:, i] = looked, shown
         if t < WINDOW:
             continue
-        dies, leaves = icu_law.end_chances(law, x)
+        dies, leaves = icu_law.end_chances(law, x, start.frail)
         dead = draws["end"][:, i, 0] < dies
         ends = there & (dead | (draws["end"][:, i, 1] < leaves) | (i == hours - 1))
         out[ends], died[ends], last[ends] = t + 1, dead[ends], x[ends]

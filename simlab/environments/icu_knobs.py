@@ -9,9 +9,12 @@ from simlab.environments.knob import Choice, Interval, Knob, check
 from simlab.environments.knobs import find
 from simlab.errors import OutOfDomain
 
-TASKS = ("hospital-mortality", "icu-mortality", "mortality-7d", "mortality-14d", "mortality-30d", "mortality-90d",
-         "stay-over-7d", "sepsis", "mortality-at-24h", "decompensation", "respiratory-failure",
-         "severe-respiratory-failure", "circulatory-failure", "kidney-failure", "severe-meld")  # fmt: skip
+# One label a stay, and one an hour.
+STAY_TASKS = ("hospital-mortality", "icu-mortality", "mortality-7d", "mortality-14d", "mortality-30d", "mortality-90d",
+              "stay-over-7d", "sepsis", "mortality-at-24h")  # fmt: skip
+HOUR_TASKS = ("decompensation", "respiratory-failure", "severe-respiratory-failure", "circulatory-failure",
+              "kidney-failure", "severe-meld")  # fmt: skip
+TASKS = (*STAY_TASKS, *HOUR_TASKS)
 _SHARE = Interval(0, 1)
 
 ICU_KNOBS: tuple[Knob, ...] = (

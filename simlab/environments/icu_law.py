@@ -21,13 +21,13 @@ DOMAINS = ("source", "external")
 HOURS, WINDOW, AHEAD = 336, 24, 48  # the longest stay; no stay ends before this hour is over; how far labels look ahead
 REGIMES = ("stable", "deteriorating", "recovering")
 STABLE, DETERIORATING, RECOVERING = range(3)
-_START = (0.6, 0.2, 0.2)
+_START = (0.5, 0.25, 0.25)
 _LEVELS = (0.0, 1.0, -0.8)  # of the knob `level`
 _ORGAN_LEVELS = (1.0, 0.9, 0.8, 0.6, 1.0)
 SLOPE, HABIT = 1.5, 8.0  # of the policy: log odds per unit of what it looks at, and of what already runs
 _ADMISSION = 3.0  # log odds by which laboratory panels are taken more often in the first hour
-# Log hazard an hour at a mean state of 0, and its slope there: of death, of discharge.
-DEATH, DISCHARGE = (-8.2, 2.2), (-4.7, -1.2)
+# Log hazard an hour of a patient at 0, its slopes on the mean state and on frailty: of death, of discharge.
+DEATH, DISCHARGE = (-10.4, 3.5, 1.1), (-4.9, -1.8, -0.2)
 _D = len(ORGANS)
 # Which organ drives which: inflammation the circulation, circulation kidney and liver, respiration the circulation.
 _DRIVES = ((4, 0, 1.0), (0, 2, 1.0), (0, 3, 0.5), (1, 0, 0.5), (4, 1, 0.5))
@@ -85,7 +85,7 @@ def law_of(spec: IcuSpec, domain: str) -> Law:
         turn[source, target] -= weight
     switching = spec.regimes == "switching"
     falls = min(1.0, spec.p_det * (1 + sicker))
-    change = np.array([[1 - falls, falls, 0.0], [0.01, 0.95, 0.04], [0.03, 0.006, 0.964]]) if switching else np.eye(3)
+    change = np.array([[1 - falls, falls, 0.0], [0.005, 0.97, 0.025], [0.015, 0.005, 0.98]]) if switching else np.eye(3)
     odds = np.array([np.log(p / (1 - p)) for p, _ in PANELS.values()]) + np.log(spec.odds_m)
     laboratory = np.array([lab for _, lab in PANELS.values()])
     own = np.array([1 - sum(w * w for w in c.loadings) for c in CHANNELS])
@@ -139,7 +139,10 @@ def policy_odds(
     return law.policy + law.spec.lambda_p * SLOPE * looked + HABIT * on
 
 
-def end_chances(law: Law, x: Float[np.ndarray, "... d"]) -> tuple[np.ndarray, np.ndarray]:
+def end_chances(
+    law: Law, x: Float[np.ndarray, "... d"], frail: Float[np.ndarray, "..."]
+) -> tuple[np.ndarray, np.ndarray]:
     """The probabilities that a patient in state x dies in an hour, and, else, leaves after it."""
     sick = law.spec.sigma * severity(x)
-    return tuple(-np.expm1(-np.exp(np.minimum(base + slope * sick, 3.0))) for base, slope in (DEATH, DISCHARGE))  # type: ignore[return-value]
+    return tuple(-np.expm1(-np.exp(np.minimum(base + slope * sick + more * frail, 3.0)))
+                 for base, slope, more in (DEATH, DISCHARGE))  # type: ignore[return-value]  # fmt: skip

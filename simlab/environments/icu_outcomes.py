@@ -19,7 +19,7 @@ from simlab.environments.icu_law import chance, frailty, severity
 from simlab.environments.icu_measure import LABELLED, given
 
 DAY, YEAR = 24.0, 365 * 24.0
-WARD, HOME = -3.6, -7.4  # log odds of death on the ward, log hazard a day at home, at a mean state and frailty of 0
+WARD, HOME = -4.0, -7.8  # log odds of death on the ward, log hazard a day at home, at a mean state and frailty of 0
 _ANTIBIOTIC = [t.name for t in TREATMENTS].index("antibiotic")
 CULTURED = 0.8  # share of the antibiotics begun that a culture goes with
 
@@ -48,8 +48,8 @@ def ends(
     sick, frail = slope * severity(last), frailty(static)
     ward = np.ceil(1 - 72 * np.log1p(-coin[:, 0]))
     discharge = np.where(died, out, out + ward)
-    there = died | (coin[:, 1] < chance(WARD + 1.2 * sick + 0.4 * frail))
-    hazard = np.exp(np.minimum(HOME + 0.8 * sick + 0.5 * frail, 3.0)) / DAY
+    there = died | (coin[:, 1] < chance(WARD + 1.2 * sick + 0.8 * frail))
+    hazard = np.exp(np.minimum(HOME + 0.8 * sick + 0.7 * frail, 3.0)) / DAY
     home = discharge - np.log1p(-coin[:, 2]) / hazard
     death = np.where(there, discharge, np.where(home <= discharge + YEAR - DAY, home, np.nan))
     return Ends(np.floor(24 * coin[:, 3]).astype(np.int64), discharge.astype(float), death, there)

@@ -93,4 +93,4 @@ register_world(World("ehr", ehr_knobs.EHR_KNOBS, ehr_knobs.spec, "simlab.environ
 register_world(World("nodules", nodule_knobs.NODULE_KNOBS, nodule_knobs.spec, "simlab.environments.nodules"))
 register_world(World("hospital", hospital_knobs.HOSPITAL_KNOBS, hospital_knobs.spec, "simlab.environments.hospital"))
 register_world(World("icu", icu_knobs.ICU_KNOBS, icu_knobs.spec, "simlab.environments.icu",
-                     tasks=icu_knobs.TASKS))  # fmt: skip
+                     tasks=icu_knobs.STAY_TASKS))  # fmt: skip

@@ -24,7 +24,7 @@ from simlab.limits.icu_filter import Particles, Shown
 
 HORIZONS = (1, 6, 12, 24, 48)
 CHARTED = ("map", "spo2", "creatinine", "lactate", "bilirubin", "temp")  # whose forecasts are told beside the state's
-PARTICLES = 300
+PARTICLES = 600
 _BLOCK = 128  # stays at a time
 
 

@@ -195,7 +195,7 @@ def weighed(law: Law, seen: Shown, at: Particles) -> Particles:
     """The same particles, weighted by the hour's treatments and, after the window, by not having ended with it."""
     more = treatments_say(law, seen, at.x, at.read, at.hour)
     if at.hour >= WINDOW and law.spec.sigma:
-        dies, leaves = icu_law.end_chances(law, at.x)
+        dies, leaves = icu_law.end_chances(law, at.x, icu_law.frailty(seen.static)[:, None])
         more = more + np.log1p(-np.minimum(dies, 1 - 1e-12)) + np.log1p(-np.minimum(leaves, 1 - 1e-12))
     return replace(at, log_weight=at.log_weight + more)
 

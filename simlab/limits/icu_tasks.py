@@ -57,7 +57,7 @@ def continued(
     owner = np.repeat(np.arange(len(seen)), m)
     on = seen.given[owner, WINDOW - 1] > 0
     dose = doses(law, seen, owner, rng)
-    later = future(law, Start(x, regime, on, read, dose), rng)
+    later = future(law, Start(x, regime, on, read, dose, icu_law.frailty(seen.static)[owner]), rng)
     y = labels(law, cohort, seen, later, dose, owner, rng)
     return {name: y[name].reshape(len(seen), m) for name in ASKED}
 

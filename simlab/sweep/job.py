@@ -147,9 +147,14 @@ class _Evaluation:
         views, cohort = self._cohort(spec, domain)
         scores = fit.score(views)
         task = self.study.compare.task
-        labels, risk = cohort.labels[task], cohort.risk[task]
+        labels, risk = cohort.labels[task], cohort.risk.get(task)
         limit = self.stages.limit(spec, domain, "full" if arm.streams == "all" else arm.streams)
         base = {"cohort": name, "task": task, "n": len(cohort), "status": "ok", "error": ""}
+        if risk is None:  # nobody knows it (the ICU world): labels alone, of those who have one
+            known = ~np.isnan(labels)
+            plain = label_auc(scores[known], labels[known])
+            return [{**base, "n": int(known.sum()), "metric": m, "value": plain.value, "se": plain.se, "limit": limit}
+                    for m in ("auc", "auc-label")]
         ranking = rank(scores)
         area, plain = weighted_auc(ranking, risk), label_auc(ranking, labels)
         check = excess(area, plain, risk)

@@ -163,7 +163,11 @@ class Stages:
     def labelled(self, spec: Any, seed: int) -> Labelled:
         """The labelled records of one seed. Raises OutOfDomain for too few."""
         views, cohort = self._labels(spec, seed)
-        return Labelled(views, cohort.labels[self.study.compare.task], cohort.subject)
+        y = cohort.labels[self.study.compare.task]
+        known = ~np.isnan(y)
+        if not known.all():
+            views, y = {name: x[known] for name, x in views.items()}, y[known]
+        return Labelled(views, y, cohort.subject[known])
 
     def fit(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> tuple[str, Fit]:
         """The fitted arm and its key: from memory, the cache, or `train`. Raises what adaptation raised."""
