@@ -21,7 +21,6 @@ from simlab.models.hour_encoder import Latents
 from simlab.models.trajectory import Parameters, Predictor
 from simlab.objectives import sigreg, vicreg
 
-REDUCTIONS = ("mean", "sum")
 LEAST = 2  # hours that stay visible under a mask
 
 
