@@ -30,12 +30,15 @@ from simlab.training.trajectory_settings import Settings
 __all__ = ["CURRICULA", "Backbone", "Curriculum", "Latents", "Settings", "Stage", "find", "train"]
 
 ACTIONS = ("true", "zero", "shuffled", "held")
+DEFAULT = Settings()
 CHUNK = 256  # windows at a time, outside training
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A trained encoder and predictor, on the CPU. `curve`: about 25 points; `diagnostics`: one row a stage, at its end.
+    """A trained encoder and predictor, on the CPU.
+
+    `curve`: about 25 points; `diagnostics`: one row a stage, at its end.
 
     Of a diagnostics row: `validation` (the stage's own loss: spaces differ between stages), `z_std` (mean over features
     of the deviation over all hours that exist), `norm` (mean L2), `rank` (effective), `gap` (L2 between the parameters
@@ -106,7 +109,7 @@ def train(
     windows: Windows,
     validation: Windows,
     curriculum: Curriculum | str,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULT,
     seed: int = 0,
     report: loop.Report | None = None,
     checkpoint: Path | None = None,

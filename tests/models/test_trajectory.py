@@ -24,7 +24,8 @@ def parameters(model: Predictor, seed: int = 0) -> dict[str, Tensor]:
 
 def latents(seed: int = 1, hours: int = HOURS) -> tuple[Tensor, Tensor, Tensor]:
     g = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(*shape, generator=g, dtype=torch.double) for shape in ((N, hours, D), (N, hours, D), (N, D)))
+    shapes = (N, hours, D), (N, hours, D), (N, D)
+    return tuple(torch.randn(*shape, generator=g, dtype=torch.double) for shape in shapes)
 
 
 def test_the_paper_s_sizes_have_the_published_count() -> None:

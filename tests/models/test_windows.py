@@ -36,7 +36,8 @@ def test_what_was_measured_is_standardised_and_nothing_is_imputed() -> None:
     doses = made.action[..., 0][made.action[..., 0] != 0]
     np.testing.assert_allclose(np.sqrt((doses**2).mean()), 1, rtol=1e-5)
     back = made.presentation.state.back(made.state)[made.observed]
-    np.testing.assert_allclose(back, inputs.streams["state"].values[inputs.streams["state"].observed], rtol=1e-5, atol=1e-4)
+    state = inputs.streams["state"]
+    np.testing.assert_allclose(back, state.values[state.observed], rtol=1e-5, atol=1e-4)
 
 
 def test_nothing_lies_beyond_a_window_s_length() -> None:
