@@ -1,15 +1,16 @@
 """Encoders of an hour: state, action and static each to a latent of one width; and the tabular one.
 
-A trainer knows the protocol alone. The tabular encoder has a network for each stream (a state is value, measured and
+A trainer knows `HourEncoder` alone. The tabular encoder has a network for each stream (a state is value, measured and
 gap of every channel); text encoders (`hour_text`, `hour_llm`) have one for all three. In either an hour is encoded
 from what that hour holds; what goes on over time is the predictor's.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,24 +32,28 @@ class Latents(NamedTuple):
     static: Float[Tensor, "n width"] | Float[np.ndarray, "n width"]
 
 
-class HourEncoder(Protocol):
+class HourEncoder(ABC):
     """`width` of its latents. Parameters are named "encoder.…", those of the warm start's head "warm.…"."""
 
-    @property
-    def width(self) -> int: ...
+    width: int
 
+    @abstractmethod
     def initialise(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Fresh parameters."""
 
+    @abstractmethod
     def head(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Fresh parameters of the warm start alone; none where it needs none."""
 
+    @abstractmethod
     def prepare(self, windows: Windows) -> Prepared:
         """What is read of windows: "hour/…" (n, hours, …), "record/…" (n, …), and "table/…", shared by all."""
 
+    @abstractmethod
     def encode(self, parameters: Parameters, batch: Prepared) -> Latents:
         """All three streams' latents."""
 
+    @abstractmethod
     def warm(self, parameters: Parameters, batch: Prepared, length: Int[Tensor, "n"]) -> Float[Tensor, ""]:
         """The loss of the warm start (phase 0)."""
 
@@ -60,7 +65,7 @@ def take(prepared: Prepared, rows: Int[Tensor, "taken"], hours: int) -> Prepared
 
 
 @dataclass(frozen=True)
-class Tabular:
+class Tabular(HourEncoder):
     """MLPs (two hidden layers) of each stream; warm start: one linear map of the three latents of an hour to the next
     hour's measured values and actions, squared error."""
 

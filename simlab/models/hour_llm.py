@@ -29,15 +29,12 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 class LanguageModel(ByText):
     """`body`: the model without its head, LoRA injected; `read`: the head; `tokeniser`: of transformers."""
 
+    width: int
     body: torch.nn.Module
     read: torch.nn.Module
     tokeniser: Any
     longest: int = 4096  # tokens of a text, the end among them
     clock: bool = True
-
-    @property
-    def width(self) -> int:
-        return int(self.body.config.hidden_size)
 
     def initialise(self, generator: torch.Generator) -> dict[str, Tensor]:
         """A from U(-1/sqrt(inputs), 1/sqrt(inputs)), B zero, as peft does: the model begins as its base."""
@@ -93,7 +90,7 @@ def wrap(
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(PROJECTIONS), lora_dropout=0.0, bias="none")
     with torch.random.fork_rng(devices=[]):  # peft draws first weights from torch's global state; ours replace them
         peft.inject_adapter_in_model(config, body)
-    return LanguageModel(body, read, tokeniser, longest, clock)
+    return LanguageModel(body.config.hidden_size, body, read, tokeniser, longest, clock)
 
 
 def _library(name: str) -> Any:

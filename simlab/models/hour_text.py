@@ -5,13 +5,13 @@
     static  Age: 53 years. Male: 1.
 
 One encoder reads all three; a latent is the last layer at a text's last token. Texts are told apart once: windows
-overlap and empty hours repeat. The warm start (phase 0) is next-token prediction on states and actions. Values are those
-of the windows (drawn in to 8 deviations, four digits); channels have the cohort's names.
+overlap and empty hours repeat. The warm start (phase 0) is next-token prediction on states and actions. Values are
+those of the windows (drawn in to 8 deviations, four digits); channels have the cohort's names.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from simlab.models.hour_encoder import Latents, Parameters, Prepared
+from simlab.models.hour_encoder import HourEncoder, Latents, Parameters, Prepared
 from simlab.models.windows import Scaling, Windows
 
 EMPTY = {"state": "No observations recorded.", "action": "No active interventions.", "static": "Nothing known."}
@@ -63,20 +63,10 @@ def serialise(windows: Windows, clock: bool = True) -> tuple[list[str], dict[str
     return list(number), index
 
 
-class ByText(ABC):
+class ByText(HourEncoder):
     """An encoder that reads texts: a subclass tells tokens and the last layer."""
 
     clock: bool = True
-
-    @property
-    @abstractmethod
-    def width(self) -> int: ...
-
-    @abstractmethod
-    def initialise(self, generator: torch.Generator) -> dict[str, Tensor]: ...
-
-    @abstractmethod
-    def head(self, generator: torch.Generator) -> dict[str, Tensor]: ...
 
     @abstractmethod
     def numbers(self, texts: Sequence[str]) -> list[list[int]]:
@@ -114,8 +104,8 @@ class ByText(ABC):
             layer = self.last_layer(parameters, tokens, there)
             parts.append(layer[torch.arange(len(some)), count - 1])
         z = torch.cat(parts).float()[back]
-        made = [part.unflatten(0, x.shape) for part, x in zip(z.split([x.numel() for x in places]), places, strict=True)]
-        return Latents(*made)
+        parts = z.split([x.numel() for x in places])
+        return Latents(*(part.unflatten(0, x.shape) for part, x in zip(parts, places, strict=True)))
 
     def warm(self, parameters: Parameters, batch: Prepared, length: Int[Tensor, "n"]) -> Float[Tensor, ""]:
         there = torch.arange(batch["hour/state"].shape[1]) < length[:, None]

@@ -68,27 +68,23 @@ class TextTransformer(ByText):
     """`width` is that of its tokens and of latents alike: no projection stands between."""
 
     words: Words
-    size: int
+    width: int
     depth: int = 2
     heads: int = 2
     clock: bool = True
 
     @property
-    def width(self) -> int:
-        return self.size
-
-    @property
     def _body(self) -> Predictor:
-        return Predictor(self.size, self.size, self.depth, self.heads, 4 * self.size)
+        return Predictor(self.width, self.width, self.depth, self.heads, 4 * self.width)
 
     def initialise(self, generator: torch.Generator) -> dict[str, Tensor]:
         fresh = self._body.initialise(generator, "encoder")
         made = {name: x for name, x in fresh.items() if name.split(".")[1].isdigit()}
-        made["encoder.word"] = torch.randn(self.words.size, self.size, generator=generator)
-        return made | {"encoder.last.weight": torch.ones(self.size), "encoder.last.bias": torch.zeros(self.size)}
+        made["encoder.word"] = torch.randn(self.words.size, self.width, generator=generator)
+        return made | {"encoder.last.weight": torch.ones(self.width), "encoder.last.bias": torch.zeros(self.width)}
 
     def head(self, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"warm.word": torch.randn(self.words.size, self.size, generator=generator) / self.size**0.5}
+        return {"warm.word": torch.randn(self.words.size, self.width, generator=generator) / self.width**0.5}
 
     def numbers(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.words.encode(text) for text in texts]
@@ -97,10 +93,11 @@ class TextTransformer(ByText):
         self, parameters: Parameters, tokens: Int[Tensor, "texts tokens"], there: Bool[Tensor, "texts tokens"]
     ) -> Float[Tensor, "texts tokens width"]:
         long = tokens.shape[1]
-        x = parameters["encoder.word"][tokens] + positions(long, self.size)
+        x = parameters["encoder.word"][tokens] + positions(long, self.width)
         causal = torch.ones(long, long, dtype=torch.bool).tril()
         x, _, _ = self._body.blocks(parameters, x, causal, prefix="encoder")
-        return functional.layer_norm(x, (self.size,), parameters["encoder.last.weight"], parameters["encoder.last.bias"])
+        last = parameters["encoder.last.weight"], parameters["encoder.last.bias"]
+        return functional.layer_norm(x, (self.width,), *last)
 
     def logits(
         self, parameters: Parameters, layer: Float[Tensor, "texts tokens width"]

@@ -10,8 +10,7 @@ encoder says is computed once a stage: a run that is killed and resumed gives th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,73 +24,21 @@ from simlab.models.trajectory import Predictor
 from simlab.models.windows import Windows
 from simlab.training import loop
 from simlab.training.curricula import CURRICULA, Curriculum, Stage, find
-from simlab.training.trajectory_loss import REDUCTIONS
-from simlab.training.trajectory_run import Run, encoded, own, stacked
+from simlab.training.trajectory_run import Run, encoded, own, predictor
+from simlab.training.trajectory_settings import Settings
 
 __all__ = ["CURRICULA", "Backbone", "Curriculum", "Latents", "Settings", "Stage", "find", "train"]
 
-ENCODERS = ("tabular", "text", "llm")
 ACTIONS = ("true", "zero", "shuffled", "held")
+DEFAULT = Settings()
 CHUNK = 256  # windows at a time, outside training
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a backbone is built and trained. What the paper has, where it is known, stands in brackets."""
-
-    encoder: str = "tabular"  # "tabular" | "text" | "llm"
-    width: int = 32  # of latents [4096]
-    hidden: int = 64  # of the tabular encoder's two layers
-    encoder_depth: int = 2  # blocks of the text encoder
-    clock: bool = True  # hours tell which of the stay they are [yes, in the text]
-    inner: int = 32  # of the predictor [1024]
-    depth: int = 2  # [6]
-    heads: int = 2  # [8]
-    inside: int = 128  # of its MLPs [4096]
-    max_hours: int = 72  # [72]
-    mode: str = "absolute"  # [absolute] | "residual"
-    dropout: float = 0.0  # of the predictor [.15]
-    attention_dropout: float = 0.0  # [.10]
-    latent_norm: str = "none"  # [none] | "layernorm", of latents and predictions
-    steps: int = 600  # that shares of stages are of
-    batch: int = 16
-    rate_encoder: float = 1e-3
-    rate_predictor: float = 2e-3
-    weight_decay: float = 1e-4
-    warm_up: float = 0.1  # share of a schedule
-    clip: float = 1.0  # of the encoder's gradient, and of the predictor's
-    schedule: str = "joint"  # [joint]: one cosine over all but phase 0 | "stage": one each
-    tau: float | None = None  # of the EMA [.996]; None: its memory is a twentieth of the steps that have it
-    reduction: str = "mean"  # of L1 over features ["sum"]
-    horizon: int = 2  # H of the roll-out [2]
-    per_sample_k: bool = False  # a start of the roll-out for each window [one a batch]
-    masked: float = 0.4  # share of hours, masked refinement [.4]
-    regulariser_weight: float = 1.0
-    llm: str = "Qwen/Qwen3-8B"  # a name or folder that transformers knows
-    lora_rank: int = 16  # [16 or 32: the documents contradict themselves]
-    lora_alpha: float = 32.0  # [32]
-    tokens: int = 4096  # of a text, at most [4096]
-    cache: float = 2e9  # bytes of a frozen encoder's latents that are kept rather than computed anew
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("encoder", ENCODERS), ("reduction", REDUCTIONS), ("schedule", ("joint", "stage")),
-                              ("latent_norm", ("none", "layernorm"))):
-            if getattr(self, name) not in allowed:
-                raise OutOfDomain(f"{name} = {getattr(self, name)!r}; known: {', '.join(allowed)}.")
-        if self.horizon < 1 or self.steps < 1 or self.batch < 1:
-            raise OutOfDomain("horizon, steps and batch are at least 1.")
-        if self.tau is not None and not 0 <= self.tau <= 1:
-            raise OutOfDomain(f"tau = {self.tau}; expected a share between 0 and 1.")
-
-    def predictor(self, width: int) -> Predictor:
-        """The predictor for latents of this width."""
-        return Predictor(width, self.inner, self.depth, self.heads, self.inside, self.max_hours, self.mode,
-                         self.dropout, self.attention_dropout, self.latent_norm == "layernorm")
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A trained encoder and predictor, on the CPU. `curve`: about 25 points; `diagnostics`: one row a stage, at its end.
+    """A trained encoder and predictor, on the CPU.
+
+    `curve`: about 25 points; `diagnostics`: one row a stage, at its end.
 
     Of a diagnostics row: `validation` (the stage's own loss: spaces differ between stages), `z_std` (mean over features
     of the deviation over all hours that exist), `norm` (mean L2), `rank` (effective), `gap` (L2 between the parameters
@@ -162,7 +109,7 @@ def train(
     windows: Windows,
     validation: Windows,
     curriculum: Curriculum | str,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULT,
     seed: int = 0,
     report: loop.Report | None = None,
     checkpoint: Path | None = None,
@@ -183,7 +130,7 @@ def train(
     if not sum(s.length(settings.steps) for s in curriculum.stages):
         raise OutOfDomain(f"curriculum {curriculum.name} has no step at steps = {settings.steps}.")
     encoder = encoder or build(windows, settings)
-    run = Run(encoder, settings.predictor(encoder.width), curriculum, settings, seed, windows, validation)
+    run = Run(encoder, predictor(settings, encoder.width), curriculum, settings, seed, windows, validation)
     curve = loop.train(run.job, report, checkpoint, every)
     online = own(run.parameters)
     used = online | (own(run.target) if curriculum.deploy == "ema" else {})

@@ -1,4 +1,4 @@
-"""What trajectory training minimises: teacher-forced and rolled-out L1, masked refinement, and what keeps latents apart.
+"""What trajectory training minimises: L1 teacher-forced and rolled out, masked refinement, what keeps latents apart.
 
     L_TF    mean over windows and hours of   |f(z_<=t, a_<=t, d) - y_{t+1}|
     L_roll  sum over j = 0..H-1 of the mean over windows of   |z^_{k+j+1} - y_{k+j+1}|,    k ~ U{1, ..., length - H - 1}
@@ -21,7 +21,6 @@ from simlab.models.hour_encoder import Latents
 from simlab.models.trajectory import Parameters, Predictor
 from simlab.objectives import sigreg, vicreg
 
-REDUCTIONS = ("mean", "sum")
 LEAST = 2  # hours that stay visible under a mask
 
 
@@ -35,7 +34,8 @@ class Reach:
 
 
 def reach(length: Int[Tensor, "n"], horizon: int, own: bool, generator: torch.Generator) -> Reach:
-    """A start for each window of its own, or one for all that the shortest allows (as released: 0 if it allows none)."""
+    """A start for each window of its own, or one for all that the shortest allows (as released; none if it allows
+    none)."""
     drawn = torch.rand(len(length), generator=generator)
     least = length if own else length.min().expand_as(length)
     drawn = drawn if own else drawn[:1].expand_as(drawn)
@@ -121,7 +121,7 @@ def masked(
 
 
 def spread(
-    z: Float[Tensor, "n hours width"], length: Int[Tensor, "n"], kind: str, slices: Tensor | None
+    z: Float[Tensor, "n hours width"], length: Int[Tensor, "n"], kind: str, slices: Tensor | None = None
 ) -> Float[Tensor, ""]:
     """VICReg's or SIGReg's term on all states that exist, as if matched by a squared error of weight one (VICReg's
     published weights are 25, 25, 1) or a centroid's (LeJEPA)."""
@@ -129,4 +129,4 @@ def spread(
     rows = z[there][None]
     if kind == "vicreg":
         return vicreg.spread(rows)[0] / vicreg.INVARIANCE
-    return sigreg.spread(rows, slices)[0]
+    return sigreg.spread(rows, slices[None])[0]

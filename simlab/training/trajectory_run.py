@@ -6,7 +6,6 @@ import hashlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,9 +20,7 @@ from simlab.models.windows import Windows
 from simlab.objectives import ema, sigreg
 from simlab.training import loop, trajectory_loss
 from simlab.training.curricula import Curriculum, Stage
-
-if TYPE_CHECKING:
-    from simlab.training.trajectory import Settings
+from simlab.training.trajectory_settings import Settings
 
 PROBE = 64  # validation windows that are watched
 CHUNK = 256  # windows that are encoded at a time
@@ -142,7 +139,8 @@ class Run:
         else:
             z, goal = self._read(p, stage, place, batch)
             if stage.objective == "masked":
-                value = trajectory_loss.masked(self.model, p, z, goal, batch.length, batch.mask, self.settings.reduction)
+                value = trajectory_loss.masked(self.model, p, z, goal, batch.length, batch.mask,
+                                               self.settings.reduction)
             else:
                 noise = self.noise if self.settings.dropout or self.settings.attention_dropout else None
                 value, more = trajectory_loss.predict(self.model, p, z, goal.state, batch.length, stage.rollout,
@@ -165,13 +163,11 @@ class Run:
         if stage.target == "gradient":
             return z, z
         if stage.target == "online":
-            return z, Latents(*(x.detach() for x in z)) if stage.context == "online" else self._fixed(p, place, batch)
+            same = stage.context == "online"
+            return z, Latents(*(x.detach() for x in z)) if same else self._still("online", p, place, batch)
         with torch.no_grad():
             goal = self._encode(target, batch) if stage.ema else self._still("ema", target, place, batch)
         return z, goal
-
-    def _fixed(self, p: Mapping[str, Tensor], place: int, batch: Draw) -> Latents:
-        return self._still("online", p, place, batch)
 
     def _still(self, which: str, p: Mapping[str, Tensor], place: int, batch: Draw) -> Latents:
         """Latents by an encoder that does not move in this stage: computed once, if they fit in `cache` bytes."""
@@ -255,7 +251,8 @@ def encoded(
     hours, parts = int(length.max()), []
     with torch.no_grad():
         for rows in torch.arange(len(length)).split(CHUNK):
-            parts.append(finished(encoder.encode(parameters, take(prepared, rows, hours)), length[rows], settings, blind))
+            z = encoder.encode(parameters, take(prepared, rows, hours))
+            parts.append(finished(z, length[rows], settings, blind))
     return Latents(*(torch.cat(x) for x in zip(*parts, strict=True)))
 
 
@@ -265,6 +262,12 @@ def finished(z: Latents, length: Int[Tensor, "n"], settings: Settings, blind: bo
         z = Latents(*(functional.layer_norm(x, x.shape[-1:]) for x in z))
     there = (torch.arange(z.state.shape[1]) < length[:, None])[..., None]
     return Latents(z.state * there, torch.zeros_like(z.action) if blind else z.action * there, z.static)
+
+
+def predictor(settings: Settings, width: int) -> Predictor:
+    """The predictor of latents of this width."""
+    return Predictor(width, settings.inner, settings.depth, settings.heads, settings.inside, settings.max_hours,
+                     settings.mode, settings.dropout, settings.attention_dropout, settings.latent_norm == "layernorm")
 
 
 def own(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
