@@ -61,6 +61,7 @@ class Plan:
     compare: tuple[str, ...] = ()
     span: tuple[int, int] = (0, 48)
     probe: str = "ridge"
+    rolls: bool = True  # whether the backbone has a predictor; without one it is encoded alone
     decode: bool = True
     draws: int = 500
     seed: int = 0
@@ -100,6 +101,28 @@ class Report:
     notes: tuple[str, ...] = field(default=())
 
 
+class Remembering:
+    """A backbone whose longest roll-out along the true actions is kept: drift, its parts and decoding ask for the same.
+    """
+
+    def __init__(self, backbone: Frozen) -> None:
+        self.backbone = backbone
+        self._kept: dict[tuple[int, int, int], Any] = {}
+
+    def encode(self, cohort: Cohort) -> Latents:
+        return self.backbone.encode(cohort)
+
+    def rollout(
+        self, latents: Latents, context: int, horizons: int, actions: str, rng: np.random.Generator
+    ) -> Float[np.ndarray, "stays horizons width"]:
+        if actions != "true":
+            return self.backbone.rollout(latents, context, horizons, actions, rng)
+        key = id(latents), context, horizons
+        if key not in self._kept:
+            self._kept[key] = self.backbone.rollout(latents, context, horizons, actions, rng)
+        return self._kept[key]
+
+
 # A world's simulated optimum: (test stays, context, horizons) -> forecast latents, and its name.
 Best = Callable[[Cohort, int, int], Float[np.ndarray, "stays horizons width"]]
 
@@ -120,16 +143,20 @@ def evaluate(
     """
     rng = np.random.default_rng(plan.seed)
     say("encode")
+    backbone = Remembering(backbone)
     latents, known = backbone.encode(test), backbone.encode(train)
     notes: list[str] = []
     say("drift")
-    rows = _drift_rows(backbone, latents, known, train, test, plan, rng)
     reference = best or ("direct linear forecast", linear_forecast(known, latents, train))
-    parts, own = _parts(backbone, latents, known, train, test, plan, reference, path, rng)
+    rows, parts, own = (), (), ()
+    if plan.rolls:
+        rows = _drift_rows(backbone, latents, known, train, test, plan, rng)
+        say("what drift is made of")
+        parts, own = _parts(backbone, latents, known, train, test, plan, reference, path, rng)
     say("geometry")
     shown = _geometry(latents, train, test, plan, path, rng, notes)
     say("decoded variables")
-    decoded = _decoded(backbone, latents, known, train, test, plan, rng) if plan.decode else ()
+    decoded = _decoded(backbone, latents, known, train, test, plan, rng) if plan.decode and plan.rolls else ()
     scored = tuple(_tasks(backbone, latents, known, train, test, plan, rng, notes, say))
     return Report(drifts.latent_shape(latents.state, test.length), rows, parts, reference[0], own, shown, decoded,
                   scored, tuple(notes))
@@ -186,20 +213,22 @@ def _parts(
 
 
 def linear_forecast(known: Latents, latents: Latents, train: Cohort) -> Best:
-    """Ridge from what is known at the context (last latent, mean so far, statics) to the latent h hours on, a fit a
-    horizon on the training stays that have it: a reference for data without a known optimum."""
+    """Ridge from what is known at the context (last latent, mean so far, statics) to the latents of all horizons, on
+    the training stays that have them all: a reference for data without a known optimum."""
 
     def seen(of: Latents, context: int) -> Float[np.ndarray, "stays _"]:
         return np.concatenate([of.state[:, context - 1], of.state[:, :context].mean(axis=1), of.static], axis=1)
 
     def forecast(test: Cohort, context: int, horizons: int) -> Float[np.ndarray, "stays horizons width"]:
-        x, given = seen(known, context).astype(np.float64), seen(latents, context).astype(np.float64)
+        given = seen(latents, context).astype(np.float64)
         found = np.full((len(given), horizons, latents.state.shape[2]), np.nan)
-        for h in range(horizons):
-            there = train.length > context + h
-            if context + h < known.state.shape[1] and there.sum() > 2:
-                target = known.state[there, context + h].astype(np.float64)
-                found[:, h] = RidgeCV(alphas=np.logspace(-2, 5, 8)).fit(x[there], target).predict(given)
+        most = min(horizons, known.state.shape[1] - context)
+        there = train.length >= context + most
+        if most < 1 or there.sum() < 3:
+            return found
+        x, target = seen(known, context)[there], known.state[there, context : context + most]
+        model = RidgeCV(alphas=np.logspace(-2, 5, 8)).fit(x.astype(np.float64), target.reshape(len(x), -1))
+        found[:, :most] = model.predict(given).reshape(len(given), most, -1)
         return found
 
     return forecast
@@ -254,8 +283,8 @@ def _tasks(
 
     def probed(side: str, of: Latents, asked: Landmarks) -> tuple[Any, Any]:
         contexts = [int(c) for c in np.unique(asked.hour)]
-        return (encoded(of.state, of.static, asked, BACK),
-                rolled(ahead(side, of, contexts), of.static, asked, ROLLED_AT))
+        now = encoded(of.state, of.static, asked, BACK)
+        return (now, rolled(ahead(side, of, contexts), of.static, asked, ROLLED_AT)) if plan.rolls else (now,)
 
     found: list[Scored] = []
     for task in plan.tasks or binary:
@@ -267,7 +296,7 @@ def _tasks(
             continue
         read = probed("train", known, asked[0]), probed("test", latents, asked[1])
         frozen = {}
-        for place, name in enumerate((ENCODED, ROLLED)):
+        for place, name in enumerate((ENCODED, ROLLED)[: len(read[0])]):
             views, scaling = latent_views(read[0][place])
             frozen[name] = views, latent_views(read[1][place], scaling)[0]
         found += score(*asked, frozen, plan.compare, plan.seed, plan.draws, rng)
