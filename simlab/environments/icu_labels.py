@@ -1,7 +1,7 @@
 """Labels of the ICU world from its hourly course: the adapter's tasks, by the adapter's rules.
 
 Written afresh from their definitions (docs/data.md, "Labels"), since simlab knows nothing of real data; stays written
-as raw tables and read back by the adapter get the same labels (tests/environments/test_icu_export.py). Early events:
+as raw tables and read back by the adapter get the same labels (tests/real_data/test_icu_export.py). Early events:
 1 if the event is on in one of the next hours, 0 if it is only known to be off there, NaN where nothing is known, where
 it is on now, or (switches) where it was on when last known. Thresholds are compared with a tolerance of 1e-9.
 """
