@@ -90,7 +90,10 @@ def labels(
     past = np.where(state.observed, state.values, np.nan)[:, :WINDOW][:, :, wanted].astype(float)
     grid = np.concatenate([past[owner], np.where(there, value, np.nan)[:, :, wanted]], axis=1)
     ran = (seen.given[:, :WINDOW] > 0)[owner]
-    whole = Paths(**{**vars(later), "on": np.concatenate([ran, later.on], axis=1)})
+    blank = {k: np.concatenate([np.zeros((n, WINDOW, *a.shape[2:]), a.dtype), a], axis=1)
+             for k, a in vars(later).items() if k in ("x", "regime", "taken", "looked", "shown", "on")}  # fmt: skip
+    blank["on"][:, :WINDOW] = ran
+    whole = Paths(**{**vars(later), **blank})
     static = seen.static[owner]
     found = icu_outcomes.ends(static, later.out, later.died, later.last, law.spec.gamma_d, rng.random((n, 4)))
     course = icu_outcomes.course(whole, dose, grid, found, [[] for _ in range(n)])

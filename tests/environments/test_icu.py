@@ -21,8 +21,11 @@ ROOT = Path(__file__).parents[2]
 NAMES = list(icu_channels.NAMES)
 
 
-def factors(n, domain="source", seed=0, **knobs):
-    return icu_dynamics.sample_factors(n, spec(**knobs), domain, np.random.default_rng(seed))
+def factors(n, until=26, seed=0, **knobs):
+    """The latents of n stays, which all end by hour `until`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(icu_dynamics, "HOURS", until)
+        return icu_dynamics.sample_factors(n, spec(**knobs, hours=24), "source", np.random.default_rng(seed))
 
 
 def cohort(n, domain="source", stage="test-data", **knobs):
@@ -31,7 +34,7 @@ def cohort(n, domain="source", stage="test-data", **knobs):
 
 def test_the_state_is_stationary_with_the_closed_forms_covariance():
     """Cov(x(t + h), x(t)) = A^h, whatever the coupling; 6 standard errors of 25 + 25 entries."""
-    x = factors(3000, **LINEAR, treatment_effect=0, coupling=0.1, hours=24, persistence=0.9).paths.x.astype(float)
+    x = factors(3000, **LINEAR, treatment_effect=0, coupling=0.1, persistence=0.9).paths.x.astype(float)
     law = icu_law.law_of(spec(**LINEAR, coupling=0.1, persistence=0.9), "source")
     assert np.allclose(law.step @ law.step.T, 0.81 * np.eye(5))
     now, later = x[:, 12], x[:, 17]
@@ -42,7 +45,7 @@ def test_the_state_is_stationary_with_the_closed_forms_covariance():
 
 def test_regimes_change_by_their_matrix():
     law = icu_law.law_of(spec(deterioration_rate=0.1), "source")
-    regime = factors(800, deterioration_rate=0.1, hours=24).paths.regime[:, :24]
+    regime = factors(800, deterioration_rate=0.1).paths.regime[:, :24]
     pairs = np.zeros((3, 3))
     np.add.at(pairs, (regime[:, :-1].ravel(), regime[:, 1:].ravel()), 1)
     total = pairs.sum(axis=1, keepdims=True)
@@ -67,32 +70,26 @@ def test_a_treatment_moves_the_state_by_its_effect():
     assert law.effect[0, 0] == pytest.approx(-0.02 * 1.5)
 
 
-def partial(y, x, z):
-    """Correlation of y and x given z (rows: records; z: columns)."""
-    z = np.column_stack([np.ones(len(y)), z])
-    left = [v - z @ np.linalg.lstsq(z, v, rcond=None)[0] for v in (y.astype(float), x)]
-    return np.corrcoef(*left)[0, 1]
-
-
 @pytest.mark.parametrize(("confounding", "follows"), [(0.0, False), (1.0, True)])
 def test_without_confounding_treatments_follow_what_was_charted_alone(confounding, follows):
-    """Starts of fluids in hour 20 among those without: given the last reading, independent of the state, or not.
+    """What is given, less its probability by the last readings, against the hidden state: no covariance, or some.
 
-    The log odds are linear in the reading, so that a linear residual is enough up to curvature (z and z^2 are taken
-    out). 4 standard errors of a correlation.
+    Terms of different hours are martingale differences, so their sum's standard error is the root of the sum of squares.
     """
-    f = factors(3000, confounding=confounding, hours=24, seed=2)
-    law, p, k = icu_law.law_of(spec(), "source"), f.paths, 4
-    read = np.zeros(3000)
-    for t in range(21):
-        read = np.where(p.looked[:, t, k], law.toward[k] * p.shown[:, t, k], read)
-    off = ~p.on[:, 19, k]
-    found = partial(p.on[off, 20, k], p.x[off, 20, 0].astype(float), np.column_stack([read, read**2, read**3])[off])
-    assert (abs(found) > 4 / np.sqrt(off.sum())) == follows, found
+    law, p = icu_law.law_of(spec(confounding=0), "source"), factors(1500, confounding=confounding).paths
+    read, on, terms = np.zeros((1500, 5)), np.zeros((1500, 5), bool), []
+    for t in range(24):
+        read = np.where(p.looked[:, t], law.toward * p.shown[:, t], read)
+        expected = icu_law.chance(icu_law.policy_odds(law, p.x[:, t].astype(float), read, on))
+        terms.append((p.on[:, t] - expected) * p.x[:, t, [0, 1, 2, 4, 0]])
+        on = p.on[:, t]
+    terms = np.concatenate(terms)
+    z = terms.sum(axis=0) / np.sqrt((terms**2).sum(axis=0))
+    assert (np.abs(z).max() > 4) == follows, z
 
 
 def test_without_feedback_treatments_are_random():
-    f = factors(2000, policy_feedback=0, hours=24)
+    f = factors(2000, policy_feedback=0)
     x, on = f.paths.x[:, 20, 0], f.paths.on[:, 20, 0]
     # Those treated until now are better off, since it acts; a start is what is independent.
     start = on & ~f.paths.on[:, 19, 0]
@@ -102,17 +99,17 @@ def test_without_feedback_treatments_are_random():
 @pytest.mark.parametrize(("informative", "follows"), [(0.0, False), (1.5, True)])
 def test_informative_measurement(informative, follows):
     """Whether a blood gas is taken against the mean state: 4 standard errors."""
-    p = factors(2500, informative_measurement=informative, hours=24).paths
+    p = factors(2500, informative_measurement=informative).paths
     taken, sick = p.taken[:, 12, list(icu_channels.PANELS).index("gas")], icu_law.severity(p.x[:, 12])
     assert (abs(np.corrcoef(taken, sick)[0, 1]) > 4 / np.sqrt(2500)) == follows
 
 
 def test_ends_follow_the_state_only_where_selection_says_so():
     for selection, follows in ((0.0, False), (1.0, True)):
-        p = factors(2500, selection=selection, hours=24, frailty_slope=0).paths
+        p = factors(1500, until=60, selection=selection, frailty_slope=0).paths
         sick = icu_law.severity(p.x[:, 24])
-        gone = p.out == 25
-        assert (abs(np.corrcoef(gone, sick)[0, 1]) > 4 / np.sqrt(2500)) == follows
+        gone = (p.out < 60) & ~p.died
+        assert (abs(np.corrcoef(gone, sick)[0, 1]) > 4 / np.sqrt(1500)) == follows
 
 
 def test_the_future_does_not_reach_back():
@@ -135,14 +132,15 @@ def test_charts_say_what_their_standard_values_say():
     z = np.random.default_rng(0).uniform(-2.5, 2.5, (200, len(NAMES)))
     value = charted(z, range(len(NAMES)))
     for i, channel in enumerate(icu_channels.CHANNELS):
-        assert value[:, i].min() > channel.low and value[:, i].max() < channel.high
+        assert value[:, i].min() >= channel.low and value[:, i].max() <= channel.high
     back = standard(value, range(len(NAMES)))
-    assert np.abs(back - z).max() < 0.06  # half a hundredth of the spread, where the curve is flattest
+    speaks = [c.panel != "body" and c.name not in icu_channels.POINTS for c in icu_channels.CHANNELS]
+    assert np.abs(back - z)[:, speaks].max() < 0.1  # half a hundredth of the spread, where the curve is flattest
     assert np.array_equal(charted(back, range(len(NAMES))), value)
 
 
 def test_a_stay_shows_nothing_beyond_its_end_and_tasks_have_their_labels():
-    c = cohort(300)
+    c = cohort(200)
     beyond = np.arange(c.visits) >= c.length[:, None]
     assert set(c.tasks) == set(TASKS) == set(c.labels) and not c.risk and c.events is None
     for name in ("state", "action"):
@@ -152,7 +150,7 @@ def test_a_stay_shows_nothing_beyond_its_end_and_tasks_have_their_labels():
     for name, y in c.labels.items():
         assert 0 < np.nanmean(y) < 0.6, name
     onset, regime = c.factors["deterioration"], c.factors["regime"]
-    assert all((onset[i] < 0) == (1 not in regime[i]) for i in range(300))
+    assert all((onset[i] < 0) == (1 not in regime[i]) for i in range(200))
 
 
 def test_first_records_labels_and_stages_do_not_disturb_each_other(monkeypatch):
@@ -183,11 +181,12 @@ def test_hospitals_differ_in_what_is_set_alone():
         assert moved == names
     shifted = spec(measurement_gap=1, policy_gap=1, severity_gap=1)
     assert shifted.without_shift() == spec()
-    inside, outside = (cohort(200, d, measurement_gap=1, severity_gap=1) for d in icu.DOMAINS)
-    assert np.array_equal(inside.streams["state"].values, cohort(200).streams["state"].values)
+    inside, outside = (cohort(150, d, measurement_gap=1, severity_gap=1) for d in icu.DOMAINS)
+    assert np.array_equal(inside.streams["state"].values[:4], cohort(4).streams["state"].values)
     creatinine = NAMES.index("creatinine")
     rates = [c.streams["state"].observed[:, 1:24, creatinine].mean() for c in (inside, outside)]
-    assert rates[1] < 0.7 * rates[0] and outside.labels["icu-mortality"].mean() > inside.labels["icu-mortality"].mean()
+    assert rates[1] < 0.7 * rates[0]
+    assert outside.labels["severe-meld"][:, 20].mean() > inside.labels["severe-meld"][:, 20].mean()
 
 
 def test_knobs_are_checked_and_documented():
