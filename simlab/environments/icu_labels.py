@@ -54,9 +54,8 @@ def tasks(window: int, hours: int) -> dict[str, Task]:
         "mortality-at-24h": "in intensive care at hour 24, dies there",
     }
     found = {name: Task(name, "binary", "record", float(window), None, said) for name, said in told.items()}
-    found["decompensation"] = Task("decompensation", "binary", "visit", None, 24.0, "dies in intensive care within 24 h")
-    found |= {name: Task(name, "binary", "visit", None, float(h), said) for name, (h, _, said) in EARLY.items()}
-    return found
+    ahead_of = {"decompensation": (24, False, "dies in intensive care within 24 h"), **EARLY}
+    return found | {name: Task(name, "binary", "visit", None, float(h), said) for name, (h, _, said) in ahead_of.items()}
 
 
 def labels(course: Course, window: int, visits: int) -> dict[str, Float[np.ndarray, "..."]]:
@@ -172,7 +171,8 @@ def organ_score(seen: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray])
     """SOFA by the hour: each organ's worst of 24 hours, summed; what is not measured counts 0."""
     tube = given["ventilation_invasive"] > 0
     ratio = pf_ratio(seen, tube)
-    lungs = 1.0 * (ratio < 400 - TINY) + (ratio < 300 - TINY) + tube * (1.0 * (ratio < 200 - TINY) + (ratio < 100 - TINY))
+    short = [1.0 * (ratio < bound - TINY) for bound in (400, 300, 200, 100)]
+    lungs = short[0] + short[1] + tube * (short[2] + short[3])
     clotting = sum(1.0 * (seen["platelets"] < b - TINY) for b in (150, 100, 50, 20))
     liver = sum(1.0 * (seen["bilirubin"] >= b - TINY) for b in (1.2, 2, 6, 12))
     drug = given["norepinephrine"]

@@ -8,8 +8,6 @@ the area of noise-free scores is extrapolated (its deficit falls like one over t
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 
@@ -17,7 +15,7 @@ from simlab.cohort import Cohort
 from simlab.environments import icu_dynamics, icu_labels, icu_law, icu_measure, icu_outcomes
 from simlab.environments.icu_channels import NAMES, ORGANS, PANELS, TREATMENTS
 from simlab.environments.icu_dynamics import Paths, Start
-from simlab.environments.icu_knobs import IcuSpec, TASKS
+from simlab.environments.icu_knobs import TASKS, IcuSpec
 from simlab.environments.icu_law import AHEAD, HOURS, WINDOW
 from simlab.errors import OutOfDomain
 from simlab.evaluation.auc import weighted_auc

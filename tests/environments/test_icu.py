@@ -74,7 +74,7 @@ def test_a_treatment_moves_the_state_by_its_effect():
 def test_without_confounding_treatments_follow_what_was_charted_alone(confounding, follows):
     """What is given, less its probability by the last readings, against the hidden state: no covariance, or some.
 
-    Terms of different hours are martingale differences, so their sum's standard error is the root of the sum of squares.
+    Terms of different hours are martingale differences, so the sum of their squares is their sum's variance.
     """
     law, p = icu_law.law_of(spec(confounding=0), "source"), factors(1500, confounding=confounding).paths
     read, on, terms = np.zeros((1500, 5)), np.zeros((1500, 5), bool), []

@@ -58,7 +58,7 @@ def test_stays_there_and_back(there_and_back):
 
 
 def test_the_first_hours_of_whole_stays_are_those_of_a_shorter_preparation(there_and_back):
-    """Labels look 48 hours beyond what is shown, in the world as in the adapter; only sepsis is told of another span."""
+    """Labels look 48 hours beyond what is shown, here as in the adapter; only sepsis is told of another span."""
     cohort, _, short = there_and_back
     visits = short.visits
     assert visits == 72 and np.array_equal(np.minimum(cohort.length, 72), short.length)
