@@ -54,8 +54,8 @@ def tasks(window: int, hours: int) -> dict[str, Task]:
         "mortality-at-24h": "in intensive care at hour 24, dies there",
     }
     found = {name: Task(name, "binary", "record", float(window), None, said) for name, said in told.items()}
-    ahead_of = {"decompensation": (24, False, "dies in intensive care within 24 h"), **EARLY}
-    return found | {name: Task(name, "binary", "visit", None, float(h), said) for name, (h, _, said) in ahead_of.items()}
+    hourly = {"decompensation": (24, False, "dies in intensive care within 24 h"), **EARLY}
+    return found | {name: Task(name, "binary", "visit", None, float(h), said) for name, (h, _, said) in hourly.items()}
 
 
 def labels(course: Course, window: int, visits: int) -> dict[str, Float[np.ndarray, "..."]]:
