@@ -1,7 +1,7 @@
 """Labels of the ICU world from its hourly course: the adapter's tasks, by the adapter's rules.
 
 Written afresh from their definitions (docs/data.md, "Labels"), since simlab knows nothing of real data; stays written
-as raw tables and read back by the adapter get the same labels (tests/environments/test_icu_export.py). Early events:
+as raw tables and read back by the adapter get the same labels (tests/real_data/test_icu_export.py). Early events:
 1 if the event is on in one of the next hours, 0 if it is only known to be off there, NaN where nothing is known, where
 it is on now, or (switches) where it was on when last known. Thresholds are compared with a tolerance of 1e-9.
 """
@@ -54,9 +54,8 @@ def tasks(window: int, hours: int) -> dict[str, Task]:
         "mortality-at-24h": "in intensive care at hour 24, dies there",
     }
     found = {name: Task(name, "binary", "record", float(window), None, said) for name, said in told.items()}
-    found["decompensation"] = Task("decompensation", "binary", "visit", None, 24.0, "dies in intensive care within 24 h")
-    found |= {name: Task(name, "binary", "visit", None, float(h), said) for name, (h, _, said) in EARLY.items()}
-    return found
+    hourly = {"decompensation": (24, False, "dies in intensive care within 24 h"), **EARLY}
+    return found | {name: Task(name, "binary", "visit", None, float(h), said) for name, (h, _, said) in hourly.items()}
 
 
 def labels(course: Course, window: int, visits: int) -> dict[str, Float[np.ndarray, "..."]]:
@@ -172,7 +171,8 @@ def organ_score(seen: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray])
     """SOFA by the hour: each organ's worst of 24 hours, summed; what is not measured counts 0."""
     tube = given["ventilation_invasive"] > 0
     ratio = pf_ratio(seen, tube)
-    lungs = 1.0 * (ratio < 400 - TINY) + (ratio < 300 - TINY) + tube * (1.0 * (ratio < 200 - TINY) + (ratio < 100 - TINY))
+    short = [1.0 * (ratio < bound - TINY) for bound in (400, 300, 200, 100)]
+    lungs = short[0] + short[1] + tube * (short[2] + short[3])
     clotting = sum(1.0 * (seen["platelets"] < b - TINY) for b in (150, 100, 50, 20))
     liver = sum(1.0 * (seen["bilirubin"] >= b - TINY) for b in (1.2, 2, 6, 12))
     drug = given["norepinephrine"]

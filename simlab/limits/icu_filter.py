@@ -15,8 +15,18 @@ from jaxtyping import Bool, Float, Int
 
 from simlab.cohort import Cohort
 from simlab.environments import icu_dynamics, icu_law
-from simlab.environments.icu_channels import ACTIONS, BODY, BY_WEIGHT, CHANNELS, NAMES, ORGANS, PANELS, POINTS
-from simlab.environments.icu_channels import TREATMENTS, UNDOSED
+from simlab.environments.icu_channels import (
+    ACTIONS,
+    BODY,
+    BY_WEIGHT,
+    CHANNELS,
+    NAMES,
+    ORGANS,
+    PANELS,
+    POINTS,
+    TREATMENTS,
+    UNDOSED,
+)
 from simlab.environments.icu_law import WINDOW, Law, chance
 from simlab.environments.icu_values import charted, standard
 
@@ -138,7 +148,7 @@ class Particles:
     def resampled(self, rng: np.random.Generator, always: bool = False) -> Particles:
         """Equal weights (systematic resampling) in stays whose effective number is below half."""
         weight = self.weight
-        n, m = weight.shape
+        m = weight.shape[1]
         poor = np.flatnonzero(always | (1 / (weight**2).sum(axis=1) < m / 2))
         if not len(poor):
             return self
@@ -157,13 +167,13 @@ def particles(law: Law, seen: Shown, hours: int, m: int, rng: np.random.Generato
     n = len(seen)
     none = Particles(-1, np.zeros((n, m, _D)), np.zeros((n, m), np.int64), np.zeros((n, m, _K)), np.zeros((n, m)))
     found = none
-    for t in range(hours):
+    for _ in range(hours):
         found = step(law, seen, found, rng, charts=True)
     return found
 
 
 def step(law: Law, seen: Shown, old: Particles, rng: np.random.Generator, charts: bool) -> Particles:
-    """The next hour, given this hour's treatments, that the stay goes on, and the next one's charts if they are known."""
+    """The next hour, given this hour's treatments, that the stay goes on, and the next charts if they are known."""
     t, (n, m) = old.hour + 1, old.log_weight.shape
     if t == 0:
         mean, variance = before(law, seen)

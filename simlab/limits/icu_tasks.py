@@ -8,8 +8,6 @@ the area of noise-free scores is extrapolated (its deficit falls like one over t
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 
@@ -17,7 +15,7 @@ from simlab.cohort import Cohort
 from simlab.environments import icu_dynamics, icu_labels, icu_law, icu_measure, icu_outcomes
 from simlab.environments.icu_channels import NAMES, ORGANS, PANELS, TREATMENTS
 from simlab.environments.icu_dynamics import Paths, Start
-from simlab.environments.icu_knobs import IcuSpec, TASKS
+from simlab.environments.icu_knobs import TASKS, IcuSpec
 from simlab.environments.icu_law import AHEAD, HOURS, WINDOW
 from simlab.errors import OutOfDomain
 from simlab.evaluation.auc import weighted_auc
@@ -90,7 +88,10 @@ def labels(
     past = np.where(state.observed, state.values, np.nan)[:, :WINDOW][:, :, wanted].astype(float)
     grid = np.concatenate([past[owner], np.where(there, value, np.nan)[:, :, wanted]], axis=1)
     ran = (seen.given[:, :WINDOW] > 0)[owner]
-    whole = Paths(**{**vars(later), "on": np.concatenate([ran, later.on], axis=1)})
+    blank = {k: np.concatenate([np.zeros((n, WINDOW, *a.shape[2:]), a.dtype), a], axis=1)
+             for k, a in vars(later).items() if k in ("x", "regime", "taken", "looked", "shown", "on")}  # fmt: skip
+    blank["on"][:, :WINDOW] = ran
+    whole = Paths(**{**vars(later), **blank})
     static = seen.static[owner]
     found = icu_outcomes.ends(static, later.out, later.died, later.last, law.spec.gamma_d, rng.random((n, 4)))
     course = icu_outcomes.course(whole, dose, grid, found, [[] for _ in range(n)])
