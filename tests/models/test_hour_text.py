@@ -73,7 +73,8 @@ def test_a_latent_is_the_last_token_s_and_no_other_text_reaches_it(few: Windows)
 
 def test_next_token_training_lowers_the_loss_below_that_of_chance(few: Windows) -> None:
     """Phase 0 in text: cross-entropy begins near log of the vocabulary and falls well below."""
-    backbone = train(few, few, find("phase0-only").without("predictor"), replace(SETTINGS, steps=150, rate_encoder=2e-2, rate_predictor=2e-2))
+    settings = replace(SETTINGS, steps=150, rate_encoder=2e-2, rate_predictor=2e-2)
+    backbone = train(few, few, find("phase0-only").without("predictor"), settings)
     chance = np.log(backbone.encoder.words.size)  # type: ignore[attr-defined]
     assert backbone.curve[0]["loss"] > 0.9 * chance
     assert backbone.diagnostics[0]["validation"] < 0.6 * chance
