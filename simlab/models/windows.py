@@ -56,8 +56,8 @@ class Windows:
     """Windows of stays, padded to the longest; what lies beyond a window's `length` is zero and not observed.
 
     `state` is scaled, 0 where it was not measured; `gap` the hours since a channel was last measured in the stay (0
-    now, 1 for 24 h or more, or never); `action` scaled without centring, so that 0 is no treatment; `static` scaled values,
-    then whether each is known; `start` the stay's hour at which the window begins.
+    now, 1 for 24 h or more, or never); `action` scaled without centring, so that 0 is no treatment; `static` scaled
+    values, then whether each is known; `start` the stay's hour at which the window begins.
     """
 
     state: Float[np.ndarray, "n hours channels"]
