@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simlab.errors import OutOfDomain, unknown
+from simlab.training import curricula
 from simlab.training.method import Method, Phase
 
 __all__ = ["METHODS", "Method", "Phase", "add", "find"]
@@ -17,6 +18,7 @@ _BASELINE = "simlab.training.baselines:"
 _SEQUENCE = "simlab.training.sequence:"
 _UNLABELLED = "simlab.training.unlabelled:"
 _ENCODER = "simlab.training.arms:"
+COLD = "-cold"  # of a curriculum: without its phase 0
 _JEPA = Method(
     "jepa-frozen",
     "cross-modal JEPA (EMA target, predictor); encoders frozen, linear discriminant on top",
@@ -124,6 +126,24 @@ def _token_point(
     return _adaptations(replace(_JEPA, name=f"{name}-frozen", view=view, target=target, against_collapse=against,
                                 meaning=f"{meaning}; encoder frozen, linear discriminant on top", predictor=predictor,
                                 theory=None, reads="tokens", curriculum=CURRICULA.get(name, ())))
+
+
+def _trajectories() -> tuple[Method, ...]:
+    """An arm a curriculum of trajectory training: clin-jepa, clin-jepa-NAME for its ablations; each that begins with
+    phase 0 also as -cold, without it."""
+    found = []
+    for name, one in curricula.CURRICULA.items():
+        if name == "no-phase0":  # clin-jepa-cold
+            continue
+        arm = "clin-jepa" if name == "clin-jepa" else f"clin-jepa-{name}"
+        whole = Method(arm, f"trajectories of whole stays: {one.meaning}; frozen", "simlab.trajectories.arms:train",
+                       view="next-step", target="ema", predictor="transformer", encoder="mlp", reads="stays",
+                       search=(), trajectory=name)
+        found.append(whole)
+        if len(one.stages) > 1 and one.stages[0].objective == "phase0":
+            found.append(replace(whole, name=f"{arm}-cold", trajectory=f"{name}{COLD}", meaning=f"as {arm}, from a "
+                                 "random encoder (no phase 0)"))
+    return tuple(found)
 
 
 METHODS: dict[str, Method] = {
@@ -238,6 +258,7 @@ METHODS: dict[str, Method] = {
             for name, what in (("gru", "a gated recurrent network"), ("tcn", "a temporal convolution"),
                                ("transformer", "a transformer"))
         ),
+        *_trajectories(),
         *(
             Method(name, f"{what} on what was measured and when, never a value (a floor)", _BASELINE + trainer,
                    encoder="identity", adaptation="closed-form", reads="mask")

@@ -29,7 +29,7 @@ from simlab.sweep.schema import Study
 from simlab.training.pretrain import Settings
 
 # Raised by hand when a stage's meaning changes in a place that its sources do not show (the order of its inputs here).
-VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1, "limit": 1}
+VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1, "limit": 1, "trajectory": 1}
 LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "lightgbm")
 DTYPE = "float32"
 NAMES = ("name", "meaning", "theory", "search")  # of a method: words about it, not what it does
@@ -94,6 +94,15 @@ class Keys:
                    "simlab.environments.scenario", self._world_module,
                    *(("simlab.training.token_encoders",) if arm.reads == "tokens" else ()))
         return self._key("adaptation", modules, fields, seed, above)
+
+    def trajectory(self, spec: Any, arm: Method, seed: int) -> str:
+        """A backbone of whole stays and the labelled stays that its probes learn from: one entry a seed."""
+        method = {k: v for k, v in dataclasses.asdict(arm).items() if k not in NAMES}
+        fields = {"method": method, "settings": dataclasses.asdict(self.settings),
+                  "records": self.before_target(spec)}
+        modules = ("simlab.sweep.trajectories", "simlab.trajectories.arms", "simlab.environments.scenario",
+                   self._world_module)
+        return self._key("trajectory", modules, fields, seed, self.source(spec))
 
     def evaluation(self, spec: Any, adaptation: str, domain: str) -> str:
         """What one fitted arm comes to in one domain; in the source's, target knobs change nothing."""

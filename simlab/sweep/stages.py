@@ -54,6 +54,7 @@ class Stages:
         self._fits: _Recent[Fit] = _Recent()
         self._rows: _Recent[list[dict[str, Any]]] = _Recent()
         self._limits: _Recent[float | None] = _Recent()
+        self.backbones: _Recent[Any] = _Recent()  # of whole stays (`simlab.sweep.trajectories`)
 
     def source(self, seed: int) -> Source:
         """How the records of one seed are presented: from the cache, or with the unlabelled records themselves."""
@@ -95,7 +96,7 @@ class Stages:
     def guard(self, spec: Any, seed: int, shown: Mapping[str, Cohort]) -> None:
         """Refuse cohorts that share a subject, or whose streams have other channels (as `simlab.cohort.Scenario`)."""
         source = self.source(seed)
-        cohorts = {"train": self._labels(spec, seed)[1], **shown}
+        cohorts = {"train": self.labels(spec, seed)[1], **shown}
         cohort_checks.check_subjects({"pretrain": source.subjects, **{k: c.subject for k, c in cohorts.items()}})
         for where, cohort in cohorts.items():
             for name, stream in cohort.streams.items():
@@ -154,7 +155,8 @@ class Stages:
             self.cache.put(key, packed)
         return packing.unpack_fleet(packed)
 
-    def _labels(self, spec: Any, seed: int) -> tuple[Views, Cohort]:
+    def labels(self, spec: Any, seed: int) -> tuple[Views, Cohort]:
+        """The labelled records of one seed: what arms are shown of them, and their cohort."""
         key = (seed, self.keys.before_target(spec))
         if self._labelled is None or self._labelled[0] != key:  # the last ones asked for are kept
             self._labelled = key, self.sample(spec, "training-data", spec.n_lab, seed)
@@ -162,8 +164,12 @@ class Stages:
 
     def labelled(self, spec: Any, seed: int) -> Labelled:
         """The labelled records of one seed. Raises OutOfDomain for too few."""
-        views, cohort = self._labels(spec, seed)
-        return Labelled(views, cohort.labels[self.study.compare.task], cohort.subject)
+        views, cohort = self.labels(spec, seed)
+        y = cohort.labels[self.study.compare.task]
+        known = ~np.isnan(y)
+        if not known.all():
+            views, y = {name: x[known] for name, x in views.items()}, y[known]
+        return Labelled(views, y, cohort.subject[known])
 
     def fit(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> tuple[str, Fit]:
         """The fitted arm and its key: from memory, the cache, or `train`. Raises what adaptation raised."""

@@ -13,7 +13,7 @@ VIEWS = ("none", "cross-modal", "visit", "token", "coordinate", "both", "next-st
 TARGETS = ("none", "ema", "stop-gradient", "online", "input")
 AGAINST_COLLAPSE = ("none", "vicreg", "sigreg", "barlow", "contrastive", "contrastive-learned")
 PREDICTORS = ("none", "linear", "mlp", "transformer")
-READS = ("features", "tokens", "hours", "mask")
+READS = ("features", "tokens", "hours", "mask", "stays")
 ENCODERS = ("identity", "linear", "mlp", "gru", "tcn", "transformer")
 ADAPTATIONS = ("frozen", "frozen-mlp", "partial", "finetuned", "scratch", "closed-form")
 STREAMS = ("all", "image", "clinical")
@@ -54,7 +54,8 @@ class Method:
     """One arm: what it sees, how it is pretrained, how it is adapted to the labels, and which theory predicts it.
 
     `reads`: each view's features (summaries over visits), its tokens (one a stream and visit; every view but
-    cross-modal needs them), the hours themselves, or only what was measured (`simlab.models.hours`).
+    cross-modal needs them), the hours themselves, only what was measured (`simlab.models.hours`), or whole stays as
+    trajectories (`simlab.trajectories`).
     `streams`: "all", or the one role that it sees ("image", "clinical": the scenario's first and second stream).
     `theory`: what predicts the arm in the Gaussian world: a key of `finite` in `simlab.limits`, "cross_prediction"
     (least squares on what cross-prediction keeps; map of condition number 1 alone), or None.
@@ -62,6 +63,7 @@ class Method:
     those that its axes imply.
     `curriculum`: phases of the pretraining, one after the other; none: the same from beginning to end.
     `width`: of each view's representation; None: the setting's.
+    `trajectory`: of an arm that reads whole stays, the curriculum of its backbone (`simlab.training.curricula`).
     """
 
     name: str
@@ -80,6 +82,7 @@ class Method:
     search: tuple[str, ...] | None = None
     curriculum: tuple[Phase, ...] = ()
     width: int | None = None
+    trajectory: str = ""
 
     def __post_init__(self) -> None:
         for axis, allowed in (
@@ -104,6 +107,9 @@ class Method:
                               "reads = 'tokens'.")
         if ":" not in self.trainer:
             raise OutOfDomain(f"method {self.name}: trainer = {self.trainer!r}; expected 'module:function'.")
+        if (self.reads == "stays") != bool(self.trajectory):
+            raise OutOfDomain(f"method {self.name}: reads = 'stays' and a trajectory, the name of a curriculum, go "
+                              "together.")
         if self.width is not None and self.width < 1:
             raise OutOfDomain(f"method {self.name}: width = {self.width}; expected at least 1.")
         self._check_streams()
@@ -115,7 +121,7 @@ class Method:
         needs = (
             "pretraining between two views of features takes both" if self.reads == "features" and self.pretrained
             else "the view cross-modal takes both" if views & {"cross-modal", "both"}
-            else f"reads = {self.reads!r} is of all streams" if self.reads in ("hours", "mask") else ""
+            else f"reads = {self.reads!r} is of all streams" if self.reads in ("hours", "mask", "stays") else ""
         )
         if self.streams != "all" and needs:
             raise OutOfDomain(f"method {self.name}: streams = {self.streams!r}, but {needs}; use streams = 'all', or "
@@ -150,7 +156,7 @@ class Method:
     def recipe(self) -> tuple[str, ...]:
         """What pretraining depends on: arms of equal recipe share one pretrained encoder a seed."""
         more = (self.streams if self.pretrained and self.streams != "all" else "", "_".join(map(str, self.curriculum)),
-                f"w{self.width}" if self.width else "")
+                f"w{self.width}" if self.width else "", self.trajectory)
         own = (self.view, self.target, self.against_collapse, self.predictor, self.encoder, self.reads)
         return (*own, *filter(None, more))
 

@@ -16,7 +16,7 @@ from simlab.environments.visit_knobs import VISIT_KNOBS
 from simlab.errors import command
 
 DOCS = Path(__file__).parents[2] / "docs"
-RENDERED = ("blobs", "ehr", "hospital", "nodules")  # on a page of their own: test_rendered_docs
+RENDERED = ("blobs", "ehr", "hospital", "nodules", "icu")  # on pages of their own: test_rendered_docs, test_icu
 PAGES = {"gaussian": ("environments.md", GAUSSIAN_KNOBS), "longitudinal": ("visits.md", VISIT_KNOBS)}
 
 
