@@ -154,7 +154,7 @@ def test_a_stay_shows_nothing_beyond_its_end_and_tasks_have_their_labels():
 
 
 def test_first_records_labels_and_stages_do_not_disturb_each_other(monkeypatch):
-    monkeypatch.setattr(icu_dynamics, "HOURS", 60)
+    monkeypatch.setattr(icu_dynamics, "HOURS", 80)
     few, more = cohort(5), cohort(9)
     monkeypatch.setattr(icu_dynamics, "BLOCK", 2)
     blocked = cohort(5)
@@ -182,7 +182,7 @@ def test_hospitals_differ_in_what_is_set_alone(monkeypatch):
         assert moved == names
     shifted = spec(measurement_gap=1, policy_gap=1, severity_gap=1)
     assert shifted.without_shift() == spec()
-    monkeypatch.setattr(icu_dynamics, "HOURS", 26)
+    monkeypatch.setattr(icu_dynamics, "HOURS", 80)
     inside, outside = (cohort(150, d, measurement_gap=1) for d in icu.DOMAINS)
     assert np.array_equal(inside.streams["state"].values[:4], cohort(4).streams["state"].values)
     assert {*inside.site} == {"source"} and {*outside.site} == {"external"}
