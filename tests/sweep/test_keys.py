@@ -176,13 +176,14 @@ def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
     asked, spec = small(), find_world("gaussian").spec()
     arm, within = METHODS["jepa-frozen"], METHODS["visit-jepa-frozen"]  # of both streams; of tokens, or of one stream's
     base = keyed(asked, spec, arm)
-    values = {"target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
+    values = {"archive": "image",
+              "target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
               "adaptation": "finetuned", "streams": "image", "tuning": "cross-validated",
               "trainer": "simlab.training.arms:finetuned", "reads": "tokens", "width": 6,
               "curriculum": (Phase(0.5, held=("image",)), Phase(0.5))}
     late = {"adaptation", "tuning", "trainer"}
     for field, value in values.items():
-        one = within if field == "streams" else arm
+        one = within if field in ("streams", "archive") else arm
         differs = changed(keyed(asked, spec, one), keyed(asked, spec, dataclasses.replace(one, **{field: value})))
         assert differs == {"adaptation", "test", "external"} | (set() if field in late else {"pretraining"}), field
     for field, value in {"name": "other", "meaning": "words", "theory": None, "search": ("width",)}.items():
