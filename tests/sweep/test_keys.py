@@ -91,17 +91,18 @@ RICH = {  # a setting in which every knob matters
     "longitudinal": {"n_unlab": 40, "n_lab": 12, "d_ni": 1, "d_nc": 1, "n_visits": 3, "times": "hawkes", "b_h": 0.3,
  "p_miss": 0.2, "gamma_1": 0.3, "gamma_obs": 0.2},
     "blobs": {"n_unlab": 12, "n_lab": 12},
+    "archive": {"n_unlab": 40, "n_lab": 12, "n_inc": 12, "d_ni": 1, "d_nc": 1, "n_visits": 3},
 }
 UPSTREAM = {"source-data": {"source-data", "pretraining", "adaptation", "test", "external"},
             "adaptation": {"adaptation", "test", "external"}, "test": {"test"}, "external": {"external"}}
 
 
-LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal", "blobs")]
+LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal", "blobs", "archive")]
 
 
 @pytest.mark.parametrize("setting", ["gaussian", *LONGER])
 def test_no_knob_moves_records_behind_a_keys_back(setting: str) -> None:
-    world = setting if setting in ("longitudinal", "blobs") else "gaussian"
+    world = setting if setting in ("longitudinal", "blobs", "archive") else "gaussian"
     where, asked = find_world(world), small(world)
     base = where.spec(**RICH[setting])
     before, told, moved = records(world, base), keyed(asked, base), set()

@@ -109,11 +109,11 @@ def test_a_pretrained_direction_is_what_ridge_found_there() -> None:
 
 
 def test_by_gradient_the_ways_of_showing_nothing_differ_where_tokens_meet() -> None:
-    on = bench(DEEP, "label-pretrained-masked", further=60)
-    fits = {how: run_arm(METHODS[f"label-pretrained-{how}"], on) for how in ("zero-filled", "masked", "complete")}
+    on = bench(DEEP, "label-pretrained-masked", further=40)
+    fits = {how: run_arm(METHODS[f"label-pretrained-{how}"], on) for how in ("zero-filled", "masked")}
     shown = {how: fit.score(on.train.views) for how, fit in fits.items()}
     assert np.abs(shown["zero-filled"] - shown["masked"]).max() > 1e-3
-    assert all(fit.diagnostics["diag/more-labels"] == 60 and fit.scale == "logit" for fit in fits.values())
+    assert all(fit.diagnostics["diag/more-labels"] == 40 and fit.scale == "logit" for fit in fits.values())
 
 
 @pytest.mark.parametrize("arm", ["label-ridge-masked", "label-pretrained-masked"])
