@@ -19,6 +19,7 @@ _SEQUENCE = "simlab.training.sequence:"
 _UNLABELLED = "simlab.training.unlabelled:"
 _ENCODER = "simlab.training.arms:"
 COLD = "-cold"  # of a curriculum: without its phase 0
+_EXACT = "simlab.training.token_ridge:"
 _JEPA = Method(
     "jepa-frozen",
     "cross-modal JEPA (EMA target, predictor); encoders frozen, linear discriminant on top",
@@ -75,6 +76,7 @@ _TOKEN_POINTS = (
     ("data2vec", "data2vec-style: tokens masked, EMA target, no predictor but a linear map", "token", "ema", "none",
      "linear"),
     ("data2vec-modality", "as data2vec, a modality masked", "cross-modal", "ema", "none", "linear"),
+    ("data2vec-visit", "as data2vec, visits masked", "visit", "ema", "none", "linear"),
     ("data2vec-both", "as data2vec, a modality or (over one visit) tokens masked", "both", "ema", "none", "linear"),
     ("token-mae", "MAE over tokens: what the masked ones hold is reconstructed", "token", "input", "none",
      "transformer"),
@@ -93,6 +95,24 @@ CURRICULA = {
     "ramp-jepa": (Phase(1.0, masked=(0.25, 0.75)),),
     "staged-jepa": (Phase(0.5, view="visit"), Phase(0.5, view="cross-modal")),
 }
+
+
+# Points that linear token encoders can also be fine-tuned at exactly, NAME-exact, and those pretrained on images alone.
+_EXACTLY = ("data2vec", "data2vec-modality", "data2vec-visit", "data2vec-both", "visit-vicreg", "modality-vicreg")
+_IMAGES = ("visit-jepa", "data2vec-visit", "visit-vicreg")
+
+
+def _archives(known: dict[str, Method]) -> dict[str, Method]:
+    """The points fine-tuned exactly, and those whose archive is of images alone: what labels bring is new to them."""
+    exact = [replace(known[f"{name}-finetuned"], name=f"{name}-exact", trainer=_EXACT + "finetuned",
+                     meaning=known[f"{name}-finetuned"].meaning + ", solved exactly (linear token encoders)")
+             for name in _EXACTLY]
+    made = {method.name: method for method in exact}
+    for name in _IMAGES:
+        for one in (known[f"{name}-finetuned"], *filter(None, [made.get(f"{name}-exact")])):
+            images = replace(one, name=f"image-{one.name}", meaning=f"{one.meaning}; images alone", archive="image")
+            made[images.name] = images
+    return made
 
 
 def _adaptations(frozen: Method, theory: str | None = None) -> tuple[Method, ...]:
@@ -246,6 +266,30 @@ METHODS: dict[str, Method] = {
             reads="tokens",
             theory=None,
         ),
+        replace(
+            _SUPERVISED,
+            name="image-only-tokens",
+            meaning="the token encoder on the first modality alone, from labels alone",
+            reads="tokens",
+            streams="image",
+            theory=None,
+        ),
+        *(
+            Method(f"{name}-{how}", f"{meaning}, {what}; then fine-tuned", f"{where}:{how.replace('-', '_')}",
+                   adaptation="scratch", reads="tokens")
+            for name, meaning, where in (
+                ("label-pretrained", "the token encoder from further labels", "simlab.training.incomplete"),
+                ("label-ridge", "linear token encoders from further labels, exactly", _EXACT.removesuffix(":")))
+            for how, what in (("zero-filled", "zeros in the place of the second modality"),
+                              ("masked", "the second modality absent"),
+                              ("complete", "both modalities there (a ceiling)"))
+        ),
+        *(
+            Method(name, f"ridge on what {what} hold, penalty tuned", _EXACT + "scratch", streams=streams,
+                   adaptation="scratch", reads="tokens")
+            for name, what, streams in (("tokens-ridge", "the tokens", "all"),
+                                        ("image-tokens-ridge", "the first modality's tokens", "image"))
+        ),
         Method(
             "random-tokens",
             "the token encoder at its random initialisation, frozen, ridge probe (a floor)",
@@ -279,6 +323,7 @@ METHODS: dict[str, Method] = {
     )
 }
 
+METHODS |= _archives(METHODS)
 
 WAYS = {
     "frozen": "encoders frozen, linear discriminant",

@@ -24,6 +24,7 @@ STAGES = {
     "bootstrap": 10,
     "design": 11,  # the scramble of a Sobol design
     "tuning": 12,  # folds and proposals of hyperparameter tuning
+    "incomplete-data": 13,  # further labelled records, of which a stream was never collected
 }
 
 

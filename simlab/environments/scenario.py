@@ -16,7 +16,8 @@ from simlab.environments.registry import find_world
 from simlab.errors import unknown
 
 # The stages that draw records. Pretraining records carry no labels.
-COHORT_STAGES = ("pretraining-data", "training-data", "validation-data", "test-data", "external-data")
+COHORT_STAGES = ("pretraining-data", "training-data", "validation-data", "test-data", "external-data",
+                 "incomplete-data")
 
 # Records of stage s and domain d are numbered from (s * 2^10 + d) * 2^32, so that no two cohorts share a record.
 _STAGE_BITS, _DOMAIN_BITS = 42, 32

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from simlab import cohort_checks, methods, rng
 from simlab.cohort import Cohort
+from simlab.environments.archive import shown_as
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.evaluation.online import PREFIX
@@ -171,6 +173,13 @@ class Stages:
             views, y = {name: x[known] for name, x in views.items()}, y[known]
         return Labelled(views, y, cohort.subject[known])
 
+    def incomplete(self, spec: Any, seed: int, how: str) -> Labelled:
+        """One seed's further labelled records, whose clinical record was never collected, shown as `how` says."""
+        study = self.study
+        cohort = sample_cohort(spec, "incomplete-data", spec.n_inc, study.seed, seed, world=study.world)
+        views = self.source(seed).presentation(shown_as(cohort, how).inputs(study.compare.task))
+        return Labelled(views, cohort.labels[study.compare.task], cohort.subject)
+
     def fit(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> tuple[str, Fit]:
         """The fitted arm and its key: from memory, the cache, or `train`. Raises what adaptation raised."""
         key = self.keys.adaptation(spec, arm, seed)
@@ -200,7 +209,8 @@ class Stages:
     def _adapt(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> Fit:
         encoders = self.encoders(arm, seed)
         draws = rng.integer(self.study.seed, seed, "adaptation")
-        bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings.of(arm), draws)
+        more = partial(self.incomplete, spec, seed) if getattr(spec, "n_inc", 0) else None
+        bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings.of(arm), draws, more)
         progress.count("adaptation")
         return train(arm, bench)
 

@@ -91,17 +91,18 @@ RICH = {  # a setting in which every knob matters
     "longitudinal": {"n_unlab": 40, "n_lab": 12, "d_ni": 1, "d_nc": 1, "n_visits": 3, "times": "hawkes", "b_h": 0.3,
  "p_miss": 0.2, "gamma_1": 0.3, "gamma_obs": 0.2},
     "blobs": {"n_unlab": 12, "n_lab": 12},
+    "archive": {"n_unlab": 40, "n_lab": 12, "n_inc": 12, "d_ni": 1, "d_nc": 1, "n_visits": 3},
 }
 UPSTREAM = {"source-data": {"source-data", "pretraining", "adaptation", "test", "external"},
             "adaptation": {"adaptation", "test", "external"}, "test": {"test"}, "external": {"external"}}
 
 
-LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal", "blobs")]
+LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal", "blobs", "archive")]
 
 
 @pytest.mark.parametrize("setting", ["gaussian", *LONGER])
 def test_no_knob_moves_records_behind_a_keys_back(setting: str) -> None:
-    world = setting if setting in ("longitudinal", "blobs") else "gaussian"
+    world = setting if setting in ("longitudinal", "blobs", "archive") else "gaussian"
     where, asked = find_world(world), small(world)
     base = where.spec(**RICH[setting])
     before, told, moved = records(world, base), keyed(asked, base), set()
@@ -176,13 +177,14 @@ def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
     asked, spec = small(), find_world("gaussian").spec()
     arm, within = METHODS["jepa-frozen"], METHODS["visit-jepa-frozen"]  # of both streams; of tokens, or of one stream's
     base = keyed(asked, spec, arm)
-    values = {"target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
+    values = {"archive": "image",
+              "target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
               "adaptation": "finetuned", "streams": "image", "tuning": "cross-validated",
               "trainer": "simlab.training.arms:finetuned", "reads": "tokens", "width": 6,
               "curriculum": (Phase(0.5, held=("image",)), Phase(0.5))}
     late = {"adaptation", "tuning", "trainer"}
     for field, value in values.items():
-        one = within if field == "streams" else arm
+        one = within if field in ("streams", "archive") else arm
         differs = changed(keyed(asked, spec, one), keyed(asked, spec, dataclasses.replace(one, **{field: value})))
         assert differs == {"adaptation", "test", "external"} | (set() if field in late else {"pretraining"}), field
     for field, value in {"name": "other", "meaning": "words", "theory": None, "search": ("width",)}.items():
