@@ -39,7 +39,8 @@ class Bench:
     """Everything that an arm may use, for one seed: nothing of it comes from a test or external record.
 
     `pretraining`: the unlabelled records' views, and "subject", a number for each record's; `encoders`: those of the
-    arm's recipe, pretrained or at their random initialisation; `seed`: of the arm's own draws (folds).
+    arm's recipe, pretrained or at their random initialisation; `seed`: of the arm's own draws (folds). `target`:
+    unlabelled records of the target, for arms that ask for them (`Method.outside`); None: there are none.
     """
 
     train: Labelled
@@ -47,6 +48,7 @@ class Bench:
     encoders: Encoders
     settings: Settings
     seed: int
+    target: Mapping[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
