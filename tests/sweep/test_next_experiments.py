@@ -1,5 +1,4 @@
-"""The seed's own next experiments (docs/li2025.md): committed before their runs, and held to closed forms where there are
-some."""
+"""The next experiments of docs/li2025.md: committed before their runs, and held to closed forms where there are some."""
 
 from __future__ import annotations
 
