@@ -24,7 +24,7 @@ STAGES = {
     "bootstrap": 10,
     "design": 11,  # the scramble of a Sobol design
     "tuning": 12,  # folds and proposals of hyperparameter tuning
-    "target-data": 13,  # unlabelled records of the target, for arms that are shown some
+    "target-data": 14,  # unlabelled records of the target, for arms that are shown some
 }
 
 
