@@ -166,6 +166,22 @@ def _trajectories() -> tuple[Method, ...]:
     return tuple(found)
 
 
+def _outside(frozen: Method) -> tuple[Method, ...]:
+    """A point's arms that use unlabelled records of the target (docs/methods/target.md)."""
+    name, meaning = frozen.name.removesuffix("-frozen"), frozen.meaning.partition(";")[0]
+    told = {"continued": "pretraining continued on the target's records",
+            "pooled": "pretrained on source and target together"}
+    made = []
+    for way in _adaptations(frozen)[::4]:  # frozen and fine-tuned
+        end = way.name.removeprefix(f"{name}-")
+        made += [replace(way, name=f"{name}-{what}-{end}", outside=what, theory=None,
+                         meaning=f"{meaning}; {words}, {end}") for what, words in told.items()]
+        trainer = "simlab.training.target:" + ("coral_probe" if end == "frozen" else "coral_finetuned")
+        made.append(replace(way, name=f"{name}-coral-{end}", outside="shown", theory=None, trainer=trainer,
+                            meaning=f"{meaning}; aligned with target records (CORAL), {end}"))
+    return tuple(made)
+
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -257,6 +273,10 @@ METHODS: dict[str, Method] = {
                  "cross-validated", None),
             )
         ),
+        *_outside(_JEPA),
+        *_outside(_VICREG),
+        Method("coral-ridge", "features aligned with unlabelled target records (CORAL), ridge, penalty tuned",
+               "simlab.training.target:coral_ridge", encoder="identity", adaptation="closed-form", outside="shown"),
         *(method for point in _POINTS for method in _point(*point)),
         *(method for point in _TOKEN_POINTS for method in _token_point(*point)),
         replace(

@@ -18,6 +18,7 @@ ENCODERS = ("identity", "linear", "mlp", "gru", "tcn", "transformer")
 ADAPTATIONS = ("frozen", "frozen-mlp", "partial", "finetuned", "scratch", "closed-form")
 STREAMS = ("all", "image", "clinical")
 TUNINGS = ("cross-validated", "none")
+OUTSIDE = ("none", "shown", "continued", "pooled")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Method:
     `width`: of each view's representation; None: the setting's.
     `trajectory`: of an arm that reads whole stays, the curriculum of its backbone (`simlab.training.curricula`).
     `archive`: the streams of the records that it is pretrained on, where these have fewer than it sees later.
+    `outside`: unlabelled records of the target that it uses, in a sweep: none; "shown" to its trainer; its pretraining
+    "continued" on them; or "pooled" with those of the source from the beginning (the last two: arms of features).
     """
 
     name: str
@@ -85,6 +88,7 @@ class Method:
     width: int | None = None
     trajectory: str = ""
     archive: str = "all"
+    outside: str = "none"
 
     def __post_init__(self) -> None:
         for axis, allowed in (
@@ -98,6 +102,7 @@ class Method:
             ("tuning", TUNINGS),
             ("reads", READS),
             ("archive", STREAMS),
+            ("outside", OUTSIDE),
         ):
             if getattr(self, axis) not in allowed:
                 raise OutOfDomain(f"method {self.name}: {axis} = {getattr(self, axis)!r}; known: {', '.join(allowed)}.")
@@ -115,6 +120,9 @@ class Method:
                               "together.")
         if self.width is not None and self.width < 1:
             raise OutOfDomain(f"method {self.name}: width = {self.width}; expected at least 1.")
+        if self.moves_outside and not (self.pretrained and self.reads == "features"):
+            raise OutOfDomain(f"method {self.name}: outside = {self.outside!r} is of a pretraining of features; use "
+                              "outside = 'shown'.")
         self._check_streams()
         self._check_curriculum()
 
@@ -163,6 +171,11 @@ class Method:
     def pretrained(self) -> bool:
         """Whether the arm uses the unlabelled records through gradient pretraining."""
         return self.view != "none"
+
+    @property
+    def moves_outside(self) -> bool:
+        """Whether its encoders are trained on records of the target, and so anew for each setting of its knobs."""
+        return self.outside in ("continued", "pooled")
 
     @property
     def recipe(self) -> tuple[str, ...]:

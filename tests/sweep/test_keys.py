@@ -140,6 +140,23 @@ def test_knobs_of_a_late_stage_leave_the_keys_before_it() -> None:
     assert changed(keyed(asked, spec(**shown)), keyed(asked, spec(**shown, h2=0.3))) == set(base)
 
 
+def test_a_target_knob_moves_the_keys_of_arms_that_are_shown_the_target_and_of_no_other() -> None:
+    asked, spec = small(), find_world("gaussian").spec
+    for name in ("coral-ridge", "vicreg-continued-frozen", "vicreg-pooled-frozen"):
+        arm = METHODS[name]
+        base = keyed(asked, spec(), arm)
+        assert base["pretraining"] == keyed(asked, spec(), ARM)["pretraining"] or not arm.pretrained
+        assert changed(base, keyed(asked, spec(kappa_e=0.5), arm)) == {"adaptation", "test", "external"}
+        assert changed(base, keyed(small(n_target=50), spec(), arm)) == {"adaptation", "test", "external"}
+    made = keys.Keys(asked, plan.jobs(asked)[0], Settings())
+    continued, pooled = METHODS["vicreg-continued-frozen"], METHODS["vicreg-pooled-frozen"]
+    told = made.moved(spec(), continued)
+    assert told == made.moved(spec(n_lab=90, flip=0.1), continued)  # training labels are none of its records
+    others = [made.moved(spec(**more), continued) for more in ({"kappa_e": 0.5}, {"h2": 0.3}, {"rel_ci": 0.5})]
+    assert len({told, made.moved(spec(), pooled), *others}) == 5
+    assert keyed(small(n_target=50), spec()) == keyed(asked, spec())
+
+
 def test_seeds_studies_and_settings() -> None:
     asked, spec = small(), find_world("gaussian").spec()
     base = keyed(asked, spec)
@@ -180,9 +197,9 @@ def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
     values = {"archive": "image",
               "target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
               "adaptation": "finetuned", "streams": "image", "tuning": "cross-validated",
-              "trainer": "simlab.training.arms:finetuned", "reads": "tokens", "width": 6,
+              "trainer": "simlab.training.arms:finetuned", "reads": "tokens", "width": 6, "outside": "shown",
               "curriculum": (Phase(0.5, held=("image",)), Phase(0.5))}
-    late = {"adaptation", "tuning", "trainer"}
+    late = {"adaptation", "tuning", "trainer", "outside"}
     for field, value in values.items():
         one = within if field in ("streams", "archive") else arm
         differs = changed(keyed(asked, spec, one), keyed(asked, spec, dataclasses.replace(one, **{field: value})))
