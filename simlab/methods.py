@@ -86,11 +86,16 @@ _TOKEN_POINTS = (
     ("ramp-jepa", "multimodal JEPA, a quarter of the visits masked at first and three quarters at last", "both", "ema",
      "none", "transformer"),
     ("staged-jepa", "multimodal JEPA, visits masked first, then a modality", "both", "ema", "none", "transformer"),
+    ("li2025", "multimodal JEPA for scans and clinical signatures, after Li et al. 2025", "both", "ema", "none",
+     "transformer"),
 )
 CURRICULA = {
     "ramp-jepa": (Phase(1.0, masked=(0.25, 0.75)),),
     "staged-jepa": (Phase(0.5, view="visit"), Phase(0.5, view="cross-modal")),
 }
+
+# What a point over tokens has besides: docs/methods/li2025.md.
+_OWN = {"li2025": {"vectors": "mlp", "encoder_rate": 0.3}}
 
 
 def _adaptations(frozen: Method, theory: str | None = None) -> tuple[Method, ...]:
@@ -123,7 +128,8 @@ def _token_point(
 ) -> tuple[Method, ...]:
     return _adaptations(replace(_JEPA, name=f"{name}-frozen", view=view, target=target, against_collapse=against,
                                 meaning=f"{meaning}; encoder frozen, linear discriminant on top", predictor=predictor,
-                                theory=None, reads="tokens", curriculum=CURRICULA.get(name, ())))
+                                theory=None, reads="tokens", curriculum=CURRICULA.get(name, ()),
+                                **_OWN.get(name, {})))
 
 
 METHODS: dict[str, Method] = {
@@ -225,6 +231,15 @@ METHODS: dict[str, Method] = {
             meaning="the token encoder from labels alone, regularisation tuned",
             reads="tokens",
             theory=None,
+        ),
+        *(
+            replace(_SUPERVISED, name=name, meaning=f"the token encoder from labels alone, {what}", reads="tokens",
+                    theory=None, **own)
+            for name, what, own in (
+                ("supervised-tokens-unregularised", "no regularisation", {"tuning": "none"}),
+                ("image-only-tokens", "the first modality alone, regularisation tuned", {"streams": "image"}),
+                ("clinical-only-tokens", "the second modality alone, regularisation tuned", {"streams": "clinical"}),
+            )
         ),
         Method(
             "random-tokens",

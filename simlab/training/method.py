@@ -18,6 +18,7 @@ ENCODERS = ("identity", "linear", "mlp", "gru", "tcn", "transformer")
 ADAPTATIONS = ("frozen", "frozen-mlp", "partial", "finetuned", "scratch", "closed-form")
 STREAMS = ("all", "image", "clinical")
 TUNINGS = ("cross-validated", "none")
+VECTORS = ("linear", "mlp")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Method:
     those that its axes imply.
     `curriculum`: phases of the pretraining, one after the other; none: the same from beginning to end.
     `width`: of each view's representation; None: the setting's.
+    `vectors`: how a transformer over tokens takes in a vector ("linear", or an "mlp").
+    `encoder_rate`: fine-tuned encoders' learning rate as a share of the head's; None: the setting's.
     """
 
     name: str
@@ -80,6 +83,8 @@ class Method:
     search: tuple[str, ...] | None = None
     curriculum: tuple[Phase, ...] = ()
     width: int | None = None
+    vectors: str = "linear"
+    encoder_rate: float | None = None
 
     def __post_init__(self) -> None:
         for axis, allowed in (
@@ -92,6 +97,7 @@ class Method:
             ("streams", STREAMS),
             ("tuning", TUNINGS),
             ("reads", READS),
+            ("vectors", VECTORS),
         ):
             if getattr(self, axis) not in allowed:
                 raise OutOfDomain(f"method {self.name}: {axis} = {getattr(self, axis)!r}; known: {', '.join(allowed)}.")
@@ -106,6 +112,10 @@ class Method:
             raise OutOfDomain(f"method {self.name}: trainer = {self.trainer!r}; expected 'module:function'.")
         if self.width is not None and self.width < 1:
             raise OutOfDomain(f"method {self.name}: width = {self.width}; expected at least 1.")
+        if self.encoder_rate is not None and self.encoder_rate <= 0:
+            raise OutOfDomain(f"method {self.name}: encoder_rate = {self.encoder_rate}; expected a positive number.")
+        if self.vectors != "linear" and self.reads != "tokens":
+            raise OutOfDomain(f"method {self.name}: vectors = {self.vectors!r} needs reads = 'tokens'.")
         self._check_streams()
         self._check_curriculum()
 
@@ -150,7 +160,7 @@ class Method:
     def recipe(self) -> tuple[str, ...]:
         """What pretraining depends on: arms of equal recipe share one pretrained encoder a seed."""
         more = (self.streams if self.pretrained and self.streams != "all" else "", "_".join(map(str, self.curriculum)),
-                f"w{self.width}" if self.width else "")
+                f"w{self.width}" if self.width else "", f"vectors-{self.vectors}" if self.vectors != "linear" else "")
         own = (self.view, self.target, self.against_collapse, self.predictor, self.encoder, self.reads)
         return (*own, *filter(None, more))
 
