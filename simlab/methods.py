@@ -90,11 +90,16 @@ _TOKEN_POINTS = (
     ("ramp-jepa", "multimodal JEPA, a quarter of the visits masked at first and three quarters at last", "both", "ema",
      "none", "transformer"),
     ("staged-jepa", "multimodal JEPA, visits masked first, then a modality", "both", "ema", "none", "transformer"),
+    ("li2025", "multimodal JEPA for scans and clinical signatures, after Li et al. 2025", "both", "ema", "none",
+     "transformer"),
 )
 CURRICULA = {
     "ramp-jepa": (Phase(1.0, masked=(0.25, 0.75)),),
     "staged-jepa": (Phase(0.5, view="visit"), Phase(0.5, view="cross-modal")),
 }
+
+# What a point over tokens has besides: docs/methods/li2025.md.
+_OWN = {"li2025": {"vectors": "mlp", "encoder_rate": 0.3}}
 
 
 # Points that linear token encoders can also be fine-tuned at exactly, NAME-exact, and those pretrained on images alone.
@@ -145,7 +150,8 @@ def _token_point(
 ) -> tuple[Method, ...]:
     return _adaptations(replace(_JEPA, name=f"{name}-frozen", view=view, target=target, against_collapse=against,
                                 meaning=f"{meaning}; encoder frozen, linear discriminant on top", predictor=predictor,
-                                theory=None, reads="tokens", curriculum=CURRICULA.get(name, ())))
+                                theory=None, reads="tokens", curriculum=CURRICULA.get(name, ()),
+                                **_OWN.get(name, {})))
 
 
 def _trajectories() -> tuple[Method, ...]:
@@ -286,13 +292,14 @@ METHODS: dict[str, Method] = {
             reads="tokens",
             theory=None,
         ),
-        replace(
-            _SUPERVISED,
-            name="image-only-tokens",
-            meaning="the token encoder on the first modality alone, from labels alone",
-            reads="tokens",
-            streams="image",
-            theory=None,
+        *(
+            replace(_SUPERVISED, name=name, meaning=f"the token encoder from labels alone, {what}", reads="tokens",
+                    theory=None, **own)
+            for name, what, own in (
+                ("supervised-tokens-unregularised", "no regularisation", {"tuning": "none"}),
+                ("image-only-tokens", "the first modality alone, regularisation tuned", {"streams": "image"}),
+                ("clinical-only-tokens", "the second modality alone, regularisation tuned", {"streams": "clinical"}),
+            )
         ),
         *(
             Method(f"{name}-{how}", f"{meaning}, {what}; then fine-tuned", f"{where}:{how.replace('-', '_')}",

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from simlab.environments import archive_knobs, blob_knobs, ehr_knobs, hospital_knobs, icu_knobs, nodule_knobs, visit_knobs
+from simlab.environments import (
+    archive_knobs,
+    blob_knobs,
+    ehr_knobs,
+    hospital_knobs,
+    icu_knobs,
+    nodule_knobs,
+    visit_knobs,
+)
 from simlab.environments import knobs as gaussian_knobs
 from simlab.environments.knobs import Knob
 from simlab.errors import OutOfDomain, unknown

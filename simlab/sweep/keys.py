@@ -70,12 +70,15 @@ class Keys:
     def source(self, spec: Any, seed: int | None = None, reads: str = "features") -> str:
         """Unlabelled records and how they are shown: of one seed, or what those of all seeds have in common.
 
-        `reads` "tokens": cut into tokens too; arms of features see the same with them and without.
+        `reads` "tokens": cut into tokens too; arms of features see the same with them and without. "tokens-alone": the
+        same tokens without features.
         """
         modules = ("simlab.environments.scenario", "simlab.models.present", self._world_module)
         fields = self._source_fields(spec)
-        if reads == "tokens":
+        if reads != "features":
             modules, fields = (*modules, "simlab.models.tokens"), {**fields, "patch": self.settings.cut}
+        if reads == "tokens-alone":
+            fields = {**fields, "features": False}
         return self._key("source-data", modules, fields, seed, "")
 
     def pretraining(self, spec: Any, arm: Method) -> str:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from simlab import cohort_checks, methods, rng
-from simlab.cohort import Cohort
+from simlab.cohort import Cohort, Inputs
 from simlab.environments.archive import shown_as
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
@@ -39,7 +39,7 @@ from simlab.training.run import FAILURES
 
 KEPT = 512  # fits (measures, limits) of one job in memory: more than the labels' settings x arms of any common map
 
-Shown = present.Presentation | tokens.Presented
+Shown = present.Presentation | tokens.Presented | tokens.Tokeniser
 Fleet = dict[int, "Encoders | Failed"]
 
 
@@ -50,7 +50,7 @@ class Stages:
         self.study, self.job, self.settings, self.spec = study, job, settings, spec
         self.cache = Cache(job.cache, job.cache_mb) if job.cache else None
         self.keys = keys.Keys(study, job, settings)
-        self.reads = "tokens" if any(methods.find(arm).reads == "tokens" for arm in study.arms) else "features"
+        self.reads = reading({methods.find(arm).reads for arm in study.arms})
         self._sources: dict[int, Source] = {}
         self._unlabelled: dict[int, tuple[Cohort, Views]] = {}
         self._target: dict[int, tuple[str, Views]] = {}
@@ -80,10 +80,7 @@ class Stages:
             spec, study = self.spec, self.study
             cohort = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world)
             inputs = cohort.inputs(None)
-            presentation: Shown = present.fit(inputs, as_is=True)
-            if self.reads == "tokens":
-                fitted = tokens.fit(inputs, patch=self.settings.cut, visits=cohort.visits)
-                presentation = tokens.Presented(presentation, fitted)
+            presentation = presented(inputs, self.reads, self.settings, cohort.visits)
             channels = {name: stream.channels for name, stream in cohort.streams.items()}
             source = Source(presentation, np.unique(cohort.subject), channels)
             if self.cache is not None and seed not in self._sources:
@@ -297,6 +294,25 @@ def target_domain(study: Study) -> str:
                 if name is not None and name != world.domains[0])
 
 
+def reading(reads: set[str]) -> str:
+    """What records are shown as to arms that read these: "features", "tokens" beside them, or "tokens-alone" (where
+    nobody asks for features, which volumes do not have)."""
+    if "tokens" not in reads:
+        return "features"
+    return "tokens-alone" if reads == {"tokens"} else "tokens"
+
+
+def presented(inputs: Inputs, reads: str, settings: Settings, visits: int) -> Shown:
+    """The presentation of these unlabelled records as `reads` of `reading` says. Raises InvalidCohort for a stream
+    that has no features where these are asked for."""
+    features = None if reads == "tokens-alone" else present.fit(inputs, as_is=True)
+    if reads == "features":
+        assert features is not None
+        return features
+    cut = tokens.fit(inputs, patch=settings.cut, visits=visits)
+    return cut if features is None else tokens.Presented(features, cut)
+
+
 def trained(
     arm: Method, views: Sequence[Views], presentation: Shown, settings: Settings, pairs: Sequence[tuple[int, int]]
 ) -> list[Encoders | Failed]:
@@ -317,7 +333,7 @@ def _followed(cohort: Cohort) -> Views:
 
 def layout_of(presentation: Shown) -> tokens.Layout:
     """The grid of tokens that records are shown on, in a study whose arms read tokens."""
-    assert isinstance(presentation, tokens.Presented)
+    assert not isinstance(presentation, present.Presentation)
     return presentation.layout
 
 

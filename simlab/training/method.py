@@ -19,6 +19,7 @@ ADAPTATIONS = ("frozen", "frozen-mlp", "partial", "finetuned", "scratch", "close
 STREAMS = ("all", "image", "clinical")
 TUNINGS = ("cross-validated", "none")
 OUTSIDE = ("none", "shown", "continued", "pooled")
+VECTORS = ("linear", "mlp")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Method:
     `archive`: the streams of the records that it is pretrained on, where these have fewer than it sees later.
     `outside`: unlabelled records of the target that it uses, in a sweep: none; "shown" to its trainer; its pretraining
     "continued" on them; or "pooled" with those of the source from the beginning (the last two: arms of features).
+    `vectors`: how a transformer over tokens takes in a vector ("linear", or an "mlp").
+    `encoder_rate`: fine-tuned encoders' learning rate as a share of the head's; None: the setting's.
     """
 
     name: str
@@ -89,6 +92,8 @@ class Method:
     trajectory: str = ""
     archive: str = "all"
     outside: str = "none"
+    vectors: str = "linear"
+    encoder_rate: float | None = None
 
     def __post_init__(self) -> None:
         for axis, allowed in (
@@ -103,6 +108,7 @@ class Method:
             ("reads", READS),
             ("archive", STREAMS),
             ("outside", OUTSIDE),
+            ("vectors", VECTORS),
         ):
             if getattr(self, axis) not in allowed:
                 raise OutOfDomain(f"method {self.name}: {axis} = {getattr(self, axis)!r}; known: {', '.join(allowed)}.")
@@ -123,6 +129,10 @@ class Method:
         if self.moves_outside and not (self.pretrained and self.reads == "features"):
             raise OutOfDomain(f"method {self.name}: outside = {self.outside!r} is of a pretraining of features; use "
                               "outside = 'shown'.")
+        if self.encoder_rate is not None and self.encoder_rate <= 0:
+            raise OutOfDomain(f"method {self.name}: encoder_rate = {self.encoder_rate}; expected a positive number.")
+        if self.vectors != "linear" and self.reads != "tokens":
+            raise OutOfDomain(f"method {self.name}: vectors = {self.vectors!r} needs reads = 'tokens'.")
         self._check_streams()
         self._check_curriculum()
 
@@ -182,7 +192,8 @@ class Method:
         """What pretraining depends on: arms of equal recipe share one pretrained encoder a seed."""
         only = self.streams if self.archive == "all" else self.archive
         more = (only if self.pretrained and only != "all" else "", "_".join(map(str, self.curriculum)),
-                f"w{self.width}" if self.width else "", self.trajectory)
+                f"w{self.width}" if self.width else "", self.trajectory,
+                f"vectors-{self.vectors}" if self.vectors != "linear" else "")
         own = (self.view, self.target, self.against_collapse, self.predictor, self.encoder, self.reads)
         return (*own, *filter(None, more))
 

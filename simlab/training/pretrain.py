@@ -63,8 +63,10 @@ class Settings:
         return None if self.volume == "cnn" else self.patch
 
     def of(self, method: Method) -> Settings:
-        """These, with the width of a method that has its own."""
-        return self if method.width is None else replace(self, width=method.width)
+        """These, with the width and the encoder's rate of a method that has its own."""
+        own = {"width": method.width, "encoder_rate": method.encoder_rate}
+        own = {name: value for name, value in own.items() if value is not None}
+        return replace(self, **own) if own else self
 
 
 @dataclass(frozen=True)

@@ -198,10 +198,11 @@ def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
               "target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
               "adaptation": "finetuned", "streams": "image", "tuning": "cross-validated",
               "trainer": "simlab.training.arms:finetuned", "reads": "tokens", "width": 6, "outside": "shown",
+              "vectors": "mlp", "encoder_rate": 0.5,
               "curriculum": (Phase(0.5, held=("image",)), Phase(0.5))}
-    late = {"adaptation", "tuning", "trainer", "outside"}
+    late = {"adaptation", "tuning", "trainer", "outside", "encoder_rate"}
     for field, value in values.items():
-        one = within if field in ("streams", "archive") else arm
+        one = within if field in ("streams", "archive", "vectors") else arm
         differs = changed(keyed(asked, spec, one), keyed(asked, spec, dataclasses.replace(one, **{field: value})))
         assert differs == {"adaptation", "test", "external"} | (set() if field in late else {"pretraining"}), field
     for field, value in {"name": "other", "meaning": "words", "theory": None, "search": ("width",)}.items():
