@@ -44,7 +44,7 @@ def bench(rng: np.random.Generator, gain: float, n: int = 300) -> tuple[Bench, d
     y = (labelled["image"][:, 0] + labelled["clinical"][:, 0] + rng.standard_normal(n) > 0).astype(float)
     encoders = random_encoders(dict.fromkeys(ROLES, 3), Settings(width=3), [1])[0]
     made = Bench(Labelled(labelled, y, np.arange(n)), views(rng, 20_000), encoders, Settings(width=3), 3,
-                 views(rng, 20_000, gain))
+                 target=views(rng, 20_000, gain))
     held = views(rng, 2000)
     return made, held, held["image"][:, 0] + held["clinical"][:, 0]
 
