@@ -184,8 +184,8 @@ def _plan(
     horizons = tuple(h for h in drifts.HORIZONS if h <= most) or (most,)
     contexts = tuple(c for c in Plan.contexts if c + max(horizons) <= hours) or (context,)
     return Plan(context, contexts, horizons, compare=tuple(names), tasks=(options.task,) if options.task else (),
-                asked=tuple(a for a in asked if a <= hours) or (hours,), span=(0, 48 if hours >= 48 else min(24, hours)),
-                rolls=backbone.backbone.curriculum.predicts, seed=seed or options.seed)  # fmt: skip
+                asked=tuple(a for a in asked if a <= hours) or (hours,), seed=seed or options.seed,
+                span=(0, 48 if hours >= 48 else min(24, hours)), rolls=backbone.backbone.curriculum.predicts)
 
 
 def _shown(method: Method, options: argparse.Namespace, reports: Sequence[Report]) -> dict[str, Any]:
