@@ -125,7 +125,8 @@ def _world(
     backbone = arms.train(method, stays, given, rng.integer(options.seed, 0, "initialisation"))
     plan = _plan(options, method, names, labelled, backbone, asked=(24,))
     law = optimum.icu_law.law_of(spec, "source")
-    best = optimum.Optimum(backbone, law, sizes["optimum_particles"], sizes["optimum_stays"], options.seed)
+    best = optimum.Optimum(backbone, backbone.backbone.width, law, sizes["optimum_particles"], sizes["optimum_stays"],
+                           options.seed)
     report = evaluate(backbone, labelled, test, plan, (optimum.NAME, best), "state", say)
     notes = list(report.notes)
     if plan.rolls:
