@@ -125,7 +125,8 @@ def _world(
     backbone = arms.train(method, stays, given, rng.integer(options.seed, 0, "initialisation"))
     plan = _plan(options, method, names, labelled, backbone, asked=(24,))
     law = optimum.icu_law.law_of(spec, "source")
-    best = optimum.Optimum(backbone, law, sizes["optimum_particles"], sizes["optimum_stays"], options.seed)
+    best = optimum.Optimum(backbone, backbone.backbone.width, law, sizes["optimum_particles"], sizes["optimum_stays"],
+                           options.seed)
     report = evaluate(backbone, labelled, test, plan, (optimum.NAME, best), "state", say)
     notes = list(report.notes)
     if plan.rolls:
@@ -184,8 +185,8 @@ def _plan(
     horizons = tuple(h for h in drifts.HORIZONS if h <= most) or (most,)
     contexts = tuple(c for c in Plan.contexts if c + max(horizons) <= hours) or (context,)
     return Plan(context, contexts, horizons, compare=tuple(names), tasks=(options.task,) if options.task else (),
-                asked=tuple(a for a in asked if a <= hours) or (hours,), span=(0, 48 if hours >= 48 else min(24, hours)),
-                rolls=backbone.backbone.curriculum.predicts, seed=seed or options.seed)  # fmt: skip
+                asked=tuple(a for a in asked if a <= hours) or (hours,), seed=seed or options.seed,
+                span=(0, 48 if hours >= 48 else min(24, hours)), rolls=backbone.backbone.curriculum.predicts)
 
 
 def _shown(method: Method, options: argparse.Namespace, reports: Sequence[Report]) -> dict[str, Any]:

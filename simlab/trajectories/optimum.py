@@ -22,7 +22,7 @@ from simlab.environments.icu_channels import NAMES, PANELS, TREATMENTS
 from simlab.environments.icu_dynamics import Paths
 from simlab.environments.icu_values import charted, standard
 from simlab.limits import icu_filter
-from simlab.trajectories.trained import Trained
+from simlab.trajectories.evaluate import Frozen
 
 NAME = "simulated optimum"
 BLOCK = 8  # stays at a time
@@ -31,9 +31,11 @@ BLOCK = 8  # stays at a time
 @dataclass(frozen=True, eq=False)
 class Optimum:
     """The forecast (`simlab.trajectories.evaluate.Best`): of the first `most` stays that reach the last horizon; NaN
-    for the others. `particles`: guesses a stay; `share`: of them that are used (to see what their number costs)."""
+    for the others. `width`: of the latents; `particles`: guesses a stay; `share`: of them that are used (to see what
+    their number costs)."""
 
-    backbone: Trained
+    backbone: Frozen
+    width: int
     law: icu_law.Law
     particles: int = 48
     most: int = 60
@@ -41,7 +43,7 @@ class Optimum:
     share: float = 1.0
 
     def __call__(self, test: Cohort, context: int, horizons: int) -> Float[np.ndarray, "stays horizons width"]:
-        found = np.full((len(test), horizons, self.backbone.backbone.width), np.nan)
+        found = np.full((len(test), horizons, self.width), np.nan)
         chosen = np.flatnonzero(test.length >= context + horizons)[: self.most]
         rng = np.random.default_rng(self.seed)
         for begin in range(0, len(chosen), BLOCK):
