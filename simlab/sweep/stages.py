@@ -204,7 +204,8 @@ class Stages:
         encoders = self.encoders(arm, seed)
         draws = rng.integer(self.study.seed, seed, "adaptation")
         more = partial(self.incomplete, spec, seed) if getattr(spec, "n_inc", 0) else None
-        bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings.of(arm), draws, more)
+        bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings.of(arm), draws,
+                      incomplete=more)
         progress.count("adaptation")
         return train(arm, bench)
 
