@@ -33,7 +33,7 @@ def numbers(published: Published) -> list[dict[str, Any]]:
 
 
 def draw(data: Data) -> Figure:
-    """Rows: how long causes last. Columns: how long the nuisance does."""
+    """Rows and columns: the share of themselves that causes, and the nuisance, keep from visit to visit."""
     from matplotlib.figure import Figure
 
     causes, nuisance = (sorted({r[key] for r in data.numbers}) for key in ("alpha_cause", "alpha_nuis"))
@@ -53,12 +53,10 @@ def draw(data: Data) -> Figure:
                                              marker=mark, markersize=3, zorder=4)
                 axes.fill_between(at, [r["low"] for r in line], [r["high"] for r in line], color=colour, alpha=0.15,
                                   linewidth=0)
-            axes.set_title(f"kept from visit to visit: causes {alpha_cause:g}, nuisance {alpha_nuis:g}", loc="left",
-                           fontsize=6.5)
+            axes.set_title(f"causes keep {alpha_cause:g}, nuisance {alpha_nuis:g}", loc="left")
             axes.spines[["top", "right"]].set_visible(False)
-            if row == len(causes) - 1:
-                axes.set_xlabel("w_c: share of the signal that both views show")
         grid[row][0].set_ylabel("AUC, fine-tuned minus labels alone")
+    grid[-1][len(nuisance) // 2].set_xlabel("w_c: share of the signal that both views show")
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False,
                   handlelength=2.6, columnspacing=1.2)
     return figure

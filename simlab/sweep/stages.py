@@ -251,7 +251,7 @@ class Stages:
         draws = rng.integer(self.study.seed, seed, "adaptation")
         more = partial(self.incomplete, spec, seed) if getattr(spec, "n_inc", 0) else None
         bench = Bench(self.labelled(spec, seed), _Lazy(lambda: self.unlabelled(seed)[1]), encoders,
-                      self.settings.of(arm), draws, more, self.outside(spec, arm, seed))
+                      self.settings.of(arm), draws, incomplete=more, target=self.outside(spec, arm, seed))
         progress.count("adaptation")
         return train(arm, bench)
 
