@@ -30,6 +30,7 @@ TEXTS = 256  # that are encoded at a time
 def spell(name: str, value: float, unit: str) -> str:
     """One reading: `Heart rate: 88 bpm`; a unit of 1 is none."""
     words = name.replace("_", " ")
+    value = round(value, 6) + 0.0  # what scaling left of a zero is a zero, and no minus
     return f"{words[:1].upper()}{words[1:]}: {value:.4g}{'' if unit in ('', '1') else f' {unit}'}"
 
 

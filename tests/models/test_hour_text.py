@@ -40,6 +40,7 @@ def test_texts_have_the_paper_s_form(few: Windows) -> None:
             if own.observed[2, 0, c]]
     assert texts[index["static"][2]] == ". ".join(told) + "."
     assert len(set(texts)) == len(texts)
+    assert [spell("ph", x, "1") for x in (-2e-8, 7.3512, 1e5)] == ["Ph: 0", "Ph: 7.351", "Ph: 1e+05"]
     blank = replace(few, observed=few.observed & False)
     assert "t=3h | No observations recorded." in serialise(blank)[0]
     assert "No observations recorded." in serialise(blank, clock=False)[0]
