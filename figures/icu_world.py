@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INPUTS = ()
 FOLDER, KINDS, DPI = "docs/pictures", ("png",), 90
 STYLE = {"font.size": 8, "axes.titlesize": 8}
-STAYS, SHADE = 120, {1: "#f4c7c3", 2: "#c9e4ca"}
+STAYS, SHADE = 60, {1: "#f4c7c3", 2: "#c9e4ca"}
 
 
 def main(argv: list[str] | None = None) -> int:

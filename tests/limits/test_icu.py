@@ -90,7 +90,7 @@ def test_risks_of_continued_stays_are_calibrated():
     from simlab.environments import icu as world
 
     s, rng = spec(admission_severity=1.0), np.random.default_rng(4)
-    factors = world.sample_factors(150, s, "source", rng)
+    factors = world.sample_factors(120, s, "source", rng)
     cohort = world.observe(factors, s, "source", rng)
     found = icu_tasks.risks(s, cohort, 4, rng)
     assert set(found) == set(TASKS) - {"sepsis"}
@@ -115,7 +115,7 @@ def test_the_command_prints_limits(capsys, monkeypatch):
     monkeypatch.setattr(icu_tasks, "areas", lambda s, domain: dict.fromkeys(
         TASKS, dict.fromkeys(("auc", "lower", "se", "prevalence"))))
     settings = [word for k, v in LINEAR.items() for word in ("--set", f"{k}={v}")]
-    monkeypatch.setattr(icu, "limits", lambda s, whole=icu.limits: whole(s, 12, 12))
+    monkeypatch.setattr(icu, "limits", lambda s, whole=icu.limits: whole(s, 8, 12))
     assert main(["--world", "icu", "--json", "--set", "hours=30", *settings]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["exact"]["forecast"] and {r["horizon"] for r in found["forecast"]} == {1, 6, 12}
