@@ -281,7 +281,7 @@ def _tasks(
                 memory[side, context] = backbone.rollout(of, context, most, "held", rng)
         return {context: memory[side, context] for context in contexts}
 
-    def probed(side: str, of: Latents, asked: Landmarks) -> tuple[Any, Any]:
+    def probed(side: str, of: Latents, asked: Landmarks) -> tuple[Any, ...]:
         contexts = [int(c) for c in np.unique(asked.hour)]
         now = encoded(of.state, of.static, asked, BACK)
         return (now, rolled(ahead(side, of, contexts), of.static, asked, ROLLED_AT)) if plan.rolls else (now,)

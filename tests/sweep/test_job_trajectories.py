@@ -33,6 +33,7 @@ def by(rows: list[dict], arm: str) -> dict[tuple, float]:
     return {(r["cohort"], r["task"], r["metric"]): r["value"] for r in rows if r["method"] == arm}
 
 
+@pytest.mark.proof
 def test_drift_displacement_and_every_task_are_rows_in_both_hospitals(rows) -> None:
     assert all(r["status"] == "ok" and r["limit"] is None for r in rows)
     found = by(rows, "clin-jepa")
@@ -48,11 +49,13 @@ def test_drift_displacement_and_every_task_are_rows_in_both_hospitals(rows) -> N
     assert len(parts) == 6 and sum(parts) == pytest.approx(math.log(grown))
 
 
+@pytest.mark.proof
 def test_a_hard_sync_changes_no_number(rows) -> None:
     """The released code reads the online encoder ever after (the fact sheet's 4.1): bit for bit."""
     assert by(rows, "clin-jepa") == by(rows, "clin-jepa-no-sync")
 
 
+@pytest.mark.proof
 def test_an_arm_without_a_predictor_has_tasks_and_no_drift(rows) -> None:
     metrics = {metric for _, _, metric in by(rows, "clin-jepa-masked-refinement")}
     assert "auc-mean" in metrics and not any(m.startswith(("drift", "mase", "auc-rolled")) for m in metrics)

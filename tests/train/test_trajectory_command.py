@@ -17,19 +17,24 @@ SMALL = ["--set", "steps=8", "--set", "batch=4", "--set", "width=8", "--set", "h
          "--set", "heads=2", "--set", "inside=16", "--set", "depth=1", "--quiet", "--compare", "ridge"]
 
 
+def told_arms(rows: dict) -> list[str]:
+    return [arm for _, arm in rows]
+
+
 def test_a_prepared_cohort_over_two_splits(tmp_path: Path, rng: np.random.Generator, capsys) -> None:
     file = tmp_path / "toy.cohort"
-    save(toy_stays.stays(rng, 80), file)
-    run = ["clin-jepa", "--data", str(file), "--splits", "2", "--out", str(tmp_path / "run"), *SMALL]
+    save(toy_stays.stays(rng, 60, hours=32), file)
+    run = ["clin-jepa", "--data", str(file), "--splits", "2", "--task", "dies", "--out", str(tmp_path / "run"), *SMALL]
     assert main([*run, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["report"]["reference"] == "direct linear forecast"
     assert {row["context"] for row in told["report"]["drift"]} == {6, 12, 24}
+    assert {row["drift"]["horizon"] for row in told["report"]["drift"]} == {6}  # as far as 32 hours go
     assert {row["actions"] for row in told["report"]["drift"]} == {"true", "zero", "shuffled", "held"}
     rows = {(row["task"], row["arm"]): row for row in told["tasks"]}
     assert rows["dies", "encoded"]["splits"] == 2 and rows["dies", "encoded"]["encoded_minus_it"] is None
     low, value, high = (rows["dies", "ridge"]["encoded_minus_it"][i] for i in (1, 0, 2))
-    assert low <= value <= high and ("event", "mask-only") in rows
+    assert low <= value <= high and set(told_arms(rows)) == {"encoded", "rolled", "ridge", "mask-only"}
     assert json.loads((tmp_path / "run" / "result.json").read_text())["tasks"] == told["tasks"]
 
 
