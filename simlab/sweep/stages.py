@@ -18,17 +18,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from simlab import cohort_checks, methods, rng
-from simlab.cohort import Cohort, Inputs
+from simlab.cohort import Cohort
 from simlab.environments.archive import shown_as
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.errors import OutOfDomain
 from simlab.evaluation.online import PREFIX
-from simlab.models import present, tokens
 from simlab.sweep import keys, packing, progress
 from simlab.sweep.cache import Cache
 from simlab.sweep.packing import Source
 from simlab.sweep.plan import Job
+from simlab.sweep.presenting import Shown, layout_of, presented, reading, target_domain
 from simlab.sweep.schema import Study
 from simlab.training import pretrain, target, token_encoders, token_pretrain
 from simlab.training.data import Bench, Fit, Labelled, Views
@@ -39,7 +39,6 @@ from simlab.training.run import FAILURES
 
 KEPT = 512  # fits (measures, limits) of one job in memory: more than the labels' settings x arms of any common map
 
-Shown = present.Presentation | tokens.Presented | tokens.Tokeniser
 Fleet = dict[int, "Encoders | Failed"]
 
 
@@ -286,33 +285,6 @@ class Stages:
         return self._limits[key]
 
 
-def target_domain(study: Study) -> str:
-    """The domain of the cohort that a study reads, where that is a target; else of the first target."""
-    world = find_world(study.world)
-    known = dict(zip(world.cohorts, world.domains, strict=False))
-    return next(name for name in (known.get(study.compare.cohort), *world.domains[1:])
-                if name is not None and name != world.domains[0])
-
-
-def reading(reads: set[str]) -> str:
-    """What records are shown as to arms that read these: "features", "tokens" beside them, or "tokens-alone" (where
-    nobody asks for features, which volumes do not have)."""
-    if "tokens" not in reads:
-        return "features"
-    return "tokens-alone" if reads == {"tokens"} else "tokens"
-
-
-def presented(inputs: Inputs, reads: str, settings: Settings, visits: int) -> Shown:
-    """The presentation of these unlabelled records as `reads` of `reading` says. Raises InvalidCohort for a stream
-    that has no features where these are asked for."""
-    features = None if reads == "tokens-alone" else present.fit(inputs, as_is=True)
-    if reads == "features":
-        assert features is not None
-        return features
-    cut = tokens.fit(inputs, patch=settings.cut, visits=visits)
-    return cut if features is None else tokens.Presented(features, cut)
-
-
 def trained(
     arm: Method, views: Sequence[Views], presentation: Shown, settings: Settings, pairs: Sequence[tuple[int, int]]
 ) -> list[Encoders | Failed]:
@@ -329,12 +301,6 @@ def _followed(cohort: Cohort) -> Views:
     """What the online probe reads along a training: the true factors, those with one value a record."""
     return {f"{PREFIX}{name}": np.asarray(x, dtype=np.float32).reshape(len(cohort), -1)
             for name, x in cohort.factors.items() if x.size and x.ndim < 3}
-
-
-def layout_of(presentation: Shown) -> tokens.Layout:
-    """The grid of tokens that records are shown on, in a study whose arms read tokens."""
-    assert not isinstance(presentation, present.Presentation)
-    return presentation.layout
 
 
 Item = TypeVar("Item")

@@ -208,7 +208,7 @@ def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
     for field, value in {"name": "other", "meaning": "words", "theory": None, "search": ("width",)}.items():
         assert keyed(asked, spec, dataclasses.replace(arm, **{field: value})) == base
     told = {f.name for f in dataclasses.fields(Method)}
-    assert told == {*values, "view", "trajectory", "name", "meaning", "theory", "search"}  # a new axis: here, and in a key
+    assert told == {*values, "view", "trajectory", "name", "meaning", "theory", "search"}  # a new axis: a key too
     stays, made = METHODS["clin-jepa"], keys.Keys(asked, plan.jobs(asked)[0], Settings())
     other = dataclasses.replace(stays, trajectory="no-sync")
     assert made.trajectory(spec, stays, 0) != made.trajectory(spec, other, 0)  # a backbone's curriculum is in its key
