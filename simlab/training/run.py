@@ -22,7 +22,7 @@ def run_arm(method: Method, bench: Bench) -> Fit:
     """The fitted arm. Raises UnknownName when its trainer does not exist, OutOfDomain when it asks for target records
     and there are none; what the trainer raises passes through."""
     if method.outside != "none" and bench.target is None:
-        raise OutOfDomain(f"method {method.name} needs unlabelled records of the target, which only a sweep draws: "
+        raise OutOfDomain(f"method {method.name} needs unlabelled records of the target, which only a world draws: "
                           "name it in a study's compare.arms (docs/methods/target.md).")
     module, _, name = method.trainer.partition(":")
     trainer = getattr(import_module(module), name, None)
