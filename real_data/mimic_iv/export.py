@@ -38,7 +38,9 @@ Rows = dict[str, list[tuple[object, ...]]]
 def export(cohort: Cohort, folder: Path, say: Callable[[str], None]) -> dict[str, int]:
     """Write the tables below folder; gives the number of rows of each. Raises InvalidData where a cohort cannot be."""
     course = cohort.provenance.get("course")
-    if cohort.provenance.get("adapter") != "real_data.mimic_iv" or not isinstance(course, Mapping):
+    # The simulated ICU (simlab's world `icu`, knob `events`) tells its course in the same words.
+    ours = cohort.provenance.get("adapter") == "real_data.mimic_iv" or cohort.provenance.get("layout") == "mimic-iv"
+    if not ours or not isinstance(course, Mapping):
         raise InvalidData("only a cohort that real_data.mimic_iv prepared can be written back to its layout")
     if cohort.events is None:
         raise InvalidData("the cohort has no raw events (prepared with --no-events): prepare it again with them")

@@ -105,6 +105,10 @@ def description_text(answer: Mapping[str, Any]) -> str:
     parts.append("Knobs (* set to other than the default)\n" + "\n".join(_knob(k) for k in answer["knobs"]))
     if answer["limits"] is None:
         return "\n\n".join([*parts, "Limits: nobody knows them."])
+    if "internal" not in answer["limits"]:  # a world of trajectories
+        from simlab.limits.icu_text import lines as told
+
+        return "\n\n".join([*parts, "\n".join(told(answer["limits"]))])
     shown = [view for view in (*VIEWS, "cross_modal") if view in answer["limits"]["internal"]]
     heads = {"full": "both views", "cross_modal": "cross-modal"}
     lines = [f"{'Best possible AUC':30s}" + "".join(f"{heads.get(view, view):>12}" for view in shown)]
@@ -138,7 +142,7 @@ def sample(chosen: Chosen, out: str | None, records: int, seed: int, cohort: str
     drawn = sample_cohort(chosen.spec, f"{cohort}-data", records, seed, 0, domain, world=chosen.world.name)
     save(drawn, out)
     return {"file": str(Path(out)), "world": chosen.world.name, "name": chosen.name, "cohort": cohort, "seed": seed,
-            "records": len(drawn), "positives": {task: int(y.sum()) for task, y in drawn.labels.items()},
+            "records": len(drawn), "positives": {task: int((y == 1).sum()) for task, y in drawn.labels.items()},
             "streams": {name: list(s.values.shape) for name, s in drawn.streams.items()}}
 
 

@@ -10,6 +10,7 @@ which has the same target as the label AUC and far less variance (about a ninth 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,3 +96,27 @@ def label_auc(scores: Float[np.ndarray, "records"] | Ranking, labels: Float[np.n
 def influence(area: Auc, weight: Float[np.ndarray, "records"]) -> Float[np.ndarray, "records"]:
     """Each record's influence on the area; differences of these give paired standard errors on the same records."""
     return weight * (area.below - area.value) / area.mass + (1 - weight) * (area.above - area.value) / (1 - area.mass)
+
+
+def resampled_areas(
+    scores: Mapping[str, Float[np.ndarray, "records"]],
+    y: Float[np.ndarray, "records"],
+    groups: np.ndarray,
+    rng: np.random.Generator,
+    draws: int = 1000,
+) -> dict[str, Float[np.ndarray, "draws"]]:
+    """Label areas of several scores over the same bootstrap samples of whole groups (stays, subjects); NaN for a draw
+    with one class. A draw is a weight a record, so that each score is ranked once."""
+    _, inverse = np.unique(groups, return_inverse=True)
+    n = int(inverse.max()) + 1
+    rankings = {name: rank(x) for name, x in scores.items()}
+    found = {name: np.full(draws, np.nan) for name in scores}
+    for d in range(draws):
+        weight = rng.multinomial(n, np.full(n, 1 / n))[inverse].astype(np.float64)
+        positive, negative = weight * y, weight * (1 - y)
+        mass = positive.sum() * negative.sum()
+        if mass > 0:
+            for name, ranking in rankings.items():
+                lower, tied = ranking.lower_and_tied(negative)
+                found[name][d] = positive @ (lower + 0.5 * tied) / mass
+    return found

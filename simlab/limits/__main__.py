@@ -22,6 +22,7 @@ _EXAMPLE = f"""examples:
   {_PROG} --severity
   {_PROG} --match transfer=0.05 --set w_c=0.6
   {_PROG} --severity --world longitudinal --set p_miss=0.2
+  {_PROG} --world icu --set regimes=off --set lambda_p=0 --set iota=0 --set sigma=0
   {_PROG} --list
 
 docs/theory.md has the formulas and the meaning of every key."""
@@ -42,8 +43,9 @@ def _parser() -> argparse.ArgumentParser:
                      help="instead: how severe each kind of shift is at the ends of its sweep range")
     how.add_argument("--match", metavar="SCALE=LEVEL",
                      help="instead: the knob at which each kind of shift is this severe, for example transfer=0.05")
-    parser.add_argument("--world", choices=("gaussian", "longitudinal"), default="gaussian",
-                        help="of --severity and --match: one visit (default), or visits and gaps (a minute or two)")
+    parser.add_argument("--world", choices=("gaussian", "longitudinal", "icu"), default="gaussian",
+                        help="of --severity and --match: one visit (default), or visits and gaps (a minute or two);\n"
+                        "icu: forecasts, treatment effects and tasks of the ICU world (half a minute)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--list", action="store_true", help="list knobs (symbol, name, default, domain) and presets")
     return parser
@@ -58,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if args.world == "longitudinal":
         return _over_visits(args)
+    if args.world == "icu":
+        return _of_stays(args)
     knobs = _settings(args.settings)
     counts, k = _whole_numbers(args.n_labelled, "--n-labelled"), _whole_numbers(args.k or "", "--k")
     if args.k is not None and len(k) != 1:
@@ -91,6 +95,24 @@ def _over_visits(args: argparse.Namespace) -> int:
     knobs = _settings(args.settings, visit_knobs.LONGITUDINAL_KNOBS)
     title = table.title(knobs, None, "Severity of shifts").replace("Gaussian-liability", "longitudinal")
     print(_severity(visit_knobs.spec(**knobs), args.match, title, args.json))
+    return 0
+
+
+def _of_stays(args: argparse.Namespace) -> int:
+    """The ICU world's limits. Raises UnknownName and OutOfDomain."""
+    from simlab.environments import icu_knobs
+
+    if args.preset or args.n_labelled or args.k or args.severity or args.match is not None:
+        raise OutOfDomain("--world icu takes --set and --json alone.")
+    knobs = _settings(args.settings, icu_knobs.ICU_KNOBS)
+    spec = icu_knobs.spec(**knobs)
+    from simlab.limits import icu, icu_text
+    found = icu.limits(spec)
+    if args.json:
+        print(json.dumps({**found, "spec": asdict(spec)}, allow_nan=False, indent=2))
+    else:
+        shown = ", ".join(f"{key} = {value}" for key, value in knobs.items())
+        print("\n".join([f"ICU world: {shown or 'every knob at its default'}", "", *icu_text.lines(found)]))
     return 0
 
 

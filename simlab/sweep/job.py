@@ -23,7 +23,7 @@ from simlab.environments.registry import find_world
 from simlab.evaluation.auc import label_auc, rank, weighted_auc
 from simlab.evaluation.leak import excess
 from simlab.methods import Method
-from simlab.sweep import artefacts, progress
+from simlab.sweep import artefacts, progress, trajectories
 from simlab.sweep.plan import Job, cell_spec
 from simlab.sweep.schema import Study
 from simlab.sweep.stages import Stages
@@ -67,7 +67,7 @@ def run_job(study: Study, job: Job, look: Look | None = None) -> list[Row]:
 
 def _show(look: Look, stages: Stages, arms: list[Method]) -> None:
     """Show each seed's pretrained encoders; those whose training failed are skipped (their arms' rows say so)."""
-    for seed, arm in ((s, a) for s in stages.job.seeds for a in arms if a.pretrained):
+    for seed, arm in ((s, a) for s in stages.job.seeds for a in arms if a.pretrained and not a.trajectory):
         try:
             made = stages.encoders(arm, seed)
         except FAILURES:
@@ -79,10 +79,12 @@ def _show(look: Look, stages: Stages, arms: list[Method]) -> None:
 def _arm_rows(stages: Stages, arm: Method, cell: int, spec: Any, evaluation: _Evaluation) -> list[Row]:
     """Adapt one arm in one cell and seed, and measure it; whatever it raises becomes its one row."""
     try:
+        if arm.trajectory:
+            return trajectories.rows(stages, arm, spec, evaluation.seed, evaluation.cohorts(spec))
         key, fit = stages.fit(arm, spec, evaluation.seed, run_arm)
         rows = evaluation.rows(spec, arm, fit, key)
         if stages.job.artefacts and evaluation.seed in (stages.job.artefact_seeds or stages.job.seeds):
-            encoders = stages.encoders(arm, evaluation.seed) if arm.pretrained else None
+            encoders = stages.encoders(arm, evaluation.seed, spec) if arm.pretrained else None
             path = Path(stages.job.artefacts) / artefacts.name(cell, evaluation.seed, arm.name)
             artefacts.write(evaluation.artefacts(spec, fit, encoders), path)
         return rows
@@ -129,6 +131,10 @@ class _Evaluation:
         rows += [{**base, "metric": k, "value": v} for k, v in fit.diagnostics.items() if math.isfinite(v)]
         return rows
 
+    def cohorts(self, spec: Any) -> dict[str, tuple[str, Cohort]]:
+        """The domain and the records of every cohort that is measured, by the cohort's name."""
+        return {name: (domain, self._cohort(spec, domain)[1]) for name, domain in self._domains(spec).items()}
+
     def artefacts(self, spec: Any, fit: Fit, encoders: Encoders | None) -> dict[str, np.ndarray]:
         """What `simlab.sweep.artefacts` keeps of one fitted arm."""
         cohorts = {name: self._cohort(spec, domain) for name, domain in self._domains(spec).items()}
@@ -147,9 +153,14 @@ class _Evaluation:
         views, cohort = self._cohort(spec, domain)
         scores = fit.score(views)
         task = self.study.compare.task
-        labels, risk = cohort.labels[task], cohort.risk[task]
+        labels, risk = cohort.labels[task], cohort.risk.get(task)
         limit = self.stages.limit(spec, domain, "full" if arm.streams == "all" else arm.streams)
         base = {"cohort": name, "task": task, "n": len(cohort), "status": "ok", "error": ""}
+        if risk is None:  # nobody knows it (the ICU world): labels alone, of those who have one
+            known = ~np.isnan(labels)
+            plain = label_auc(scores[known], labels[known])
+            return [{**base, "n": int(known.sum()), "metric": m, "value": plain.value, "se": plain.se, "limit": limit}
+                    for m in ("auc", "auc-label")]
         ranking = rank(scores)
         area, plain = weighted_auc(ranking, risk), label_auc(ranking, labels)
         check = excess(area, plain, risk)

@@ -67,8 +67,10 @@ def _cell(stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Se
     data, _ = _timed(lambda: evaluation.guard(spec))
     fits = measures = 0.0
     for arm in arms:
+        if arm.trajectory:
+            continue
         try:
-            stages.encoders(arm, seed)
+            stages.encoders(arm, seed, spec)
             seconds, (key, fit) = _timed(lambda a=arm: stages.fit(a, spec, seed, run_arm))
             stepped = search.by_steps(arm, settings.encoder)
             fits += seconds * (settings.finetune_steps / stages.settings.finetune_steps if stepped else 1.0)
@@ -79,7 +81,31 @@ def _cell(stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Se
         packed = packing.pack_fit(fit)  # and beside it an entry for each cohort in which it is measured
         found["fit_bytes"] += _entry(packed) + BLOCK * len({row["cohort"] for row in rows})
         found["fit_bytes"] += found["curve_bytes"] if arm.pretrained and isinstance(fit.score, ProbeScore) else 0
-    return {"data": data, "fits": fits, "measures": measures}
+    training, measuring = _trajectories(stages, spec, seed, arms, settings, evaluation)
+    if training and "stays" not in found:  # once: a backbone serves all cells of a source
+        found["stays"] = training
+        found["pretrain"].append(training * len(stages.job.seeds))
+    return {"data": data, "fits": fits, "measures": measures + measuring}
+
+
+def _trajectories(
+    stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Settings, evaluation: _Evaluation
+) -> tuple[float, float]:
+    """The seconds of training one seed's backbones of whole stays, and of measuring them, from those of the first."""
+    mine = [arm for arm in arms if arm.trajectory]
+    if not mine:
+        return 0.0, 0.0
+    from simlab.trajectories import arms as whole_stays
+
+    few, more = (replace(stages.settings.of(mine[0]), steps=steps) for steps in (SHORT, 3 * SHORT))
+    stays = stages.unlabelled(seed)[0]
+    short, backbone = _timed(lambda: whole_stays.train(mine[0], stays, whole_stays.settings(few), seed))
+    longer, _ = _timed(lambda: whole_stays.train(mine[0], stays, whole_stays.settings(more), seed))
+    labelled = stages.labels(spec, seed)[1]
+    measuring = sum(_timed(lambda c=cohort: whole_stays.measure(backbone, labelled, c, seed))[0]
+                    for _, cohort in evaluation.cohorts(spec).values())
+    step = max(longer - short, 0.0) / (2 * SHORT)
+    return len(mine) * (short + step * (settings.steps - SHORT)), len(mine) * measuring
 
 
 def _pretraining(
@@ -112,7 +138,7 @@ def _entry(packed: Mapping[str, np.ndarray] | None) -> int:
 
 def _recipes(arms: Iterable[Method]) -> list[Method]:
     """One arm for each pretraining recipe."""
-    return list({arm.recipe: arm for arm in arms if arm.pretrained}.values())
+    return list({arm.recipe: arm for arm in arms if arm.pretrained and not arm.trajectory}.values())
 
 
 def _spread(n: int) -> list[int]:

@@ -49,6 +49,9 @@ __all__ = ["Axis", "Budget", "Compare", "Design", "Limits", "Study", "Train", "T
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 METRICS = ("auc", "auc-label")
+# How diagnostics begin, and the metrics of arms that read whole stays (docs/methods/clin-jepa.md).
+OF_TRAJECTORIES = ("diag/", "auc-early", "auc-stay", "auc-mean", "auc-rolled-", "drift-", "mase-", "own-stay-",
+                   "displacement-")  # fmt: skip
 _METRIC = re.compile(r"[a-z0-9][a-z0-9/_-]*")
 _SECTIONS = ("study", "world", "axes", "design", "compare", "seeds", "tune", "budget", "limits", "train")
 
@@ -225,8 +228,9 @@ def _known_comparison(plain: dict[str, str], world: World) -> None:
         if key in plain and plain[key] not in known:
             raise unknown(f"{key} (compare.{key})", plain[key], known)
     metric = plain.get("metric", "auc")
-    if metric not in METRICS and not metric.startswith("diag/"):
-        raise unknown("metric (compare.metric)", metric, METRICS, "Or a diagnostic, diag/...")
+    if metric not in METRICS and not metric.startswith(OF_TRAJECTORIES):
+        raise unknown("metric (compare.metric)", metric, METRICS, "Or a diagnostic, diag/..., or one of trajectories "
+                      f"({', '.join(OF_TRAJECTORIES[1:])}...).")
 
 
 def _pair(pair: object, arms: tuple[str, ...]) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from simlab.errors import OutOfDomain, Parser, command, unknown
 from simlab.train.settings import DEFAULTS, settings_of
 
 COMPARATORS = ("supervised", "logistic", "lightgbm", "raw-probe", "random-encoder")
+OF_STAYS = ("logistic", "lightgbm")  # beside a trajectory backbone
 FLOOR = "mask-only"  # beside every model on a prepared cohort, whatever --compare names: what a mask alone foretells
 
 
@@ -30,9 +31,10 @@ def parser() -> Parser:
     p.add_argument("method", metavar="METHOD", nargs="?", help="name of the method; --list shows all")
     p.add_argument("--data", metavar="SOURCE", help="a .cohort file (see real_data) or a world: gaussian, longitudinal")
     p.add_argument("--task", help="binary task to learn (default: the cohort's first)")
-    p.add_argument("--compare", default=",".join(COMPARATORS), metavar="A,B",
-                   help=f"comparators (default: %(default)s); {FLOOR} always stands beside a prepared cohort's")
-    p.add_argument("--splits", type=int, default=20, help="repeated splits, or seeds in a world (default: %(default)s)")
+    p.add_argument("--compare", metavar="A,B",
+                   help=f"comparators (default: {','.join(COMPARATORS)}; of trajectories {','.join(OF_STAYS)}); "
+                   f"{FLOOR} always stands beside a prepared cohort's")
+    p.add_argument("--splits", type=int, help="repeated splits, or seeds in a world (default: 20; of trajectories 1)")
     p.add_argument("--test-share", type=float, default=0.25, help="share of subjects held out (default: %(default)s)")
     p.add_argument("--test-among", default="unseen", choices=("unseen", "all"),
                    help="where a cohort's channels were chosen from its records: test on other subjects alone, or on "
@@ -69,19 +71,24 @@ def main(argv: list[str] | None = None) -> int:
     run_plugins([str(Path(name).resolve()) for name in options.plugin])
     if options.list:
         for name, meaning in methods.listed():
-            print(f"{name:26s}{meaning}")
+            print(f"{name:28s}{meaning}")
         print("\nWAY is one of:")
         for way, meaning in methods.WAYS.items():
             print(f"    {way:22s}{meaning}")
         return 0
     if not options.method or not options.data:
         raise OutOfDomain("METHOD and --data are needed; --list shows the methods, --help the options.")
-    names = list(dict.fromkeys([options.method, *filter(None, options.compare.split(","))]))
+    stays = bool(methods.find(options.method).trajectory)
+    asked = (OF_STAYS if stays else COMPARATORS) if options.compare is None else options.compare.split(",")
+    names = list(dict.fromkeys([options.method, *filter(None, asked)]))
     if options.data not in WORLDS:
         names = list(dict.fromkeys([*names, FLOOR]))
     arms = [methods.find(name) for name in names]
+    if not stays and any(arm.trajectory for arm in arms):
+        raise OutOfDomain("--compare names an arm that reads whole stays; run it as METHOD.")
+    options.splits = options.splits if options.splits is not None else 1 if stays else 20
     for name, value, low in (
-        ("--splits", options.splits, 2),
+        ("--splits", options.splits, 1 if stays else 2),
         ("--labels", options.labels, 0),
         ("--threads", options.threads, 1),
         ("--seed", options.seed, 0),
@@ -94,6 +101,12 @@ def main(argv: list[str] | None = None) -> int:
         raise OutOfDomain(f"--test-share = {options.test_share:g}: expected a share between 0 and 1.")
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
+    if stays:
+        if options.data not in WORLDS and not Path(options.data).exists():
+            raise unknown("data source", options.data, list(WORLDS), "Or give a .cohort file; real_data prepares them.")
+        from simlab.train import trajectory_run
+
+        return trajectory_run.run(options, arms)
     if options.data not in WORLDS:
         settings_of(options.set, [])  # a mistyped setting is told before anything slow is imported
     if options.data in WORLDS:

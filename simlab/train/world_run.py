@@ -18,7 +18,7 @@ from tqdm import tqdm
 from simlab.cohort import Cohort
 from simlab.environments import knobs
 from simlab.environments.registry import find_world
-from simlab.errors import OutOfDomain
+from simlab.errors import unknown
 from simlab.evaluation.intervals import Interval
 from simlab.methods import Method
 from simlab.sweep.job import Row, run_job
@@ -43,8 +43,9 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     if options.labels:
         values["n_labelled"] = options.labels
     world.spec(**values)
-    if options.task not in (None, "outcome"):
-        raise OutOfDomain(f"--task {options.task}: a world has one task, outcome.")
+    task = options.task or world.tasks[0]
+    if task not in world.tasks:
+        raise unknown("task", task, list(world.tasks), f"World {options.data} has no other.")
     study = Study(
         name=f"train-{options.data}",
         seed=options.seed,
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
         world=options.data,
         knobs=values,
         axes=(),
-        compare=Compare(tuple(a.name for a in arms), ()),
+        compare=Compare(tuple(a.name for a in arms), (), task=task),
         looks=(options.splits,),
         train=Train(**chosen),
     )  # type: ignore[arg-type]
@@ -67,6 +68,7 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
         "train": asdict(study.train),
         "seed": options.seed,
         "device": options.device,
+        **({"task": task} if task != "outcome" else {}),
     }
     run_folder.open_folder(folder, frozen)
     parts = [_seed(folder, study, seed, options, arms[0]) for seed in _progress(options)]
@@ -75,7 +77,7 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     failed = [row for row in rows if row["status"] != "ok"]
     table = [_line(rows, arm.name, arms[0].name) for arm in arms if any(_is(r, arm.name) for r in rows)]
     shown = {
-        "task": "outcome",
+        "task": task,
         "seeds": options.splits,
         "table": table,
         "health": health.summary(found) if found else None,
@@ -85,7 +87,8 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
         print(json.dumps(shown, allow_nan=False))
     else:
         ranks = _health(rows, arms[0].name)
-        print(_text(options.data, options.splits, table, arms[0].name, ranks, folder))
+        known = any(r["metric"] == "diag/leak-z" for r in rows)
+        print(_text(options.data, options.splits, table, arms[0].name, ranks, folder, known))
         print("\n".join(health.text(arms[0].name, found)))
     for row in failed:
         print(f"failed: {row['method']} (seed {row['seed']}): {row['error']}", file=sys.stderr)
@@ -164,10 +167,12 @@ def _health(rows: Sequence[Row], arm: str) -> str:
     return ", ".join(f"{k} {np.mean(v):.2f}" for k, v in found.items())
 
 
-def _text(world: str, seeds: int, table: Sequence[dict[str, object]], first: str, health: str, folder: Path) -> str:
+def _text(world: str, seeds: int, table: Sequence[dict[str, object]], first: str, health: str, folder: Path,
+          known_risk: bool = True) -> str:
     wide = max(22, *(len(str(line["arm"])) for line in table)) + 2 if table else 24
     lines = [
-        f"world {world}, {seeds} seeds, posterior-weighted AUC on 20,000 test records",
+        f"world {world}, {seeds} seeds, {'posterior-weighted AUC' if known_risk else 'AUC from labels'} on 20,000 test "
+        "records",
         "",
         f"{'method':{wide}s}{'AUC':26s}{'limit':10s}{first} minus it",
     ]

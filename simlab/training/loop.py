@@ -56,7 +56,9 @@ class Job:
     """What to optimise. `state` holds tensors that change but are not optimised (an EMA target); it is saved too.
 
     `held`: at a step, names that stay where they are (a phase of a curriculum). `at_most`: the largest value of a
-    parameter, kept after each step.
+    parameter, kept after each step. `rates`: by the start of a name, learning rates as shares of the optimiser's; each
+    start's parameters are then clipped apart from the others', and while all of them are held the optimiser passes them
+    over (no count, no moment moves).
     """
 
     parameters: Parameters
@@ -71,6 +73,7 @@ class Job:
     name: str = "training"
     held: Callable[[int], Collection[str]] = lambda step: ()
     at_most: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
     identity: Callable[[], Mapping[str, str]] = dict  # what makes a run this one: a checkpoint that differs is refused
 
 
@@ -87,29 +90,28 @@ def train(
     """
     keep_freed_memory()
     leaves = [p.requires_grad_(True) for p in job.parameters.values()]
-    # AdamW acts on one tensor, (members, all parameters): the same bits as on each, without its cost for each.
-    whole = _side_by_side([p.detach() for p in leaves])
-    cuts = [p[0].numel() for p in leaves]
-    views = [part.view_as(p) for part, p in zip(whole.split(cuts, dim=1), leaves, strict=True)]
+    # AdamW acts on one tensor a group, (members, its parameters): the same bits as on each, without its cost for each.
+    groups = [_Group(job, names, rate) for names, rate in _grouped(job)]
     optimiser = torch.optim.AdamW(
-        [whole], lr=job.optimiser.learning_rate, weight_decay=job.optimiser.weight_decay, foreach=True
+        [{"params": [group.whole]} for group in groups],
+        lr=job.optimiser.learning_rate, weight_decay=job.optimiser.weight_decay, foreach=True,
     )
     members = leaves[0].shape[:1]
     best = {"loss": leaves[0].new_full(members, math.inf), "step": leaves[0].new_zeros(members)}
     start, curve = _resume(job, optimiser, best, checkpoint)
-    whole.copy_(_side_by_side([p.detach() for p in leaves]))
+    for group in groups:
+        group.whole.copy_(_side_by_side([job.parameters[name].detach() for name in group.names]))
     stride = max(1, job.steps // POINTS)
     for step in range(start, job.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = job.optimiser.rate(step, job.steps)
+        for own, group in zip(optimiser.param_groups, groups, strict=True):
+            own["lr"] = job.optimiser.rate(step, job.steps) * group.rate
         losses, parts = job.loss(job.parameters, job.batch(step), step)
         losses.sum().backward()
         held = job.held(step)
-        whole.grad = _side_by_side([
-            torch.zeros_like(p) if p.grad is None or name in held else p.grad for name, p in job.parameters.items()])
-        clip_members(whole.grad, job.optimiser.clip)
+        for group in groups:
+            group.collect(job, held)
         optimiser.step()
-        _hand_back(job, views, held)
+        _hand_back(job, groups, held)
         job.after_step(step)
         _keep_best(best, losses.detach(), step)
         if step % stride == 0 or step + 1 == job.steps:
@@ -128,16 +130,44 @@ def _side_by_side(parts: Sequence[Tensor]) -> Float[Tensor, "members parameters"
     return torch.cat([part.flatten(1) for part in parts], dim=1)
 
 
+class _Group:
+    """Parameters that are optimised as one tensor: their names, share of the learning rate, and views into it."""
+
+    def __init__(self, job: Job, names: Sequence[str], rate: float) -> None:
+        parts = [job.parameters[name].detach() for name in names]
+        self.names, self.rate, self.whole = tuple(names), rate, _side_by_side(parts)
+        cuts = self.whole.split([p[0].numel() for p in parts], dim=1)
+        self.views = {name: cut.view_as(p) for name, cut, p in zip(names, cuts, parts, strict=True)}
+
+    def collect(self, job: Job, held: Collection[str]) -> None:
+        """The clipped gradient, zero for what is held; none for a group that is held whole beside others."""
+        if job.rates and all(name in held for name in self.names):
+            self.whole.grad = None
+            return
+        own = {name: job.parameters[name] for name in self.names}
+        self.whole.grad = _side_by_side([
+            torch.zeros_like(p) if p.grad is None or name in held else p.grad for name, p in own.items()])
+        clip_members(self.whole.grad, job.optimiser.clip)
+
+
+def _grouped(job: Job) -> list[tuple[list[str], float]]:
+    """Names and share of the learning rate of each group; those that no start names form one at the full rate."""
+    found = [([name for name in job.parameters if name.startswith(start)], rate) for start, rate in job.rates.items()]
+    rest = [name for name in job.parameters if not name.startswith(tuple(job.rates))]
+    return [(names, rate) for names, rate in [*found, (rest, 1.0)] if names]
+
+
 @torch.no_grad()
-def _hand_back(job: Job, views: Sequence[Tensor], held: Collection[str]) -> None:
-    """After a step: the optimiser's numbers (`views`) become the parameters', but of those that are held."""
-    for (name, p), view in zip(job.parameters.items(), views, strict=True):
+def _hand_back(job: Job, groups: Sequence[_Group], held: Collection[str]) -> None:
+    """After a step: the optimiser's numbers become the parameters', but of those that are held."""
+    views = {name: view for group in groups for name, view in group.views.items()}
+    for name, p in job.parameters.items():
         if name in held:
-            view.copy_(p)
+            views[name].copy_(p)
         if name in job.at_most:
-            view.clamp_max_(job.at_most[name])
+            views[name].clamp_max_(job.at_most[name])
         p.grad = None
-    torch._foreach_copy_(list(job.parameters.values()), list(views))
+    torch._foreach_copy_(list(job.parameters.values()), [views[name] for name in job.parameters])
 
 
 @torch.no_grad()

@@ -13,11 +13,12 @@ VIEWS = ("none", "cross-modal", "visit", "token", "coordinate", "both", "next-st
 TARGETS = ("none", "ema", "stop-gradient", "online", "input")
 AGAINST_COLLAPSE = ("none", "vicreg", "sigreg", "barlow", "contrastive", "contrastive-learned")
 PREDICTORS = ("none", "linear", "mlp", "transformer")
-READS = ("features", "tokens", "hours", "mask")
+READS = ("features", "tokens", "hours", "mask", "stays")
 ENCODERS = ("identity", "linear", "mlp", "gru", "tcn", "transformer")
 ADAPTATIONS = ("frozen", "frozen-mlp", "partial", "finetuned", "scratch", "closed-form")
 STREAMS = ("all", "image", "clinical")
 TUNINGS = ("cross-validated", "none")
+OUTSIDE = ("none", "shown", "continued", "pooled")
 VECTORS = ("linear", "mlp")
 
 
@@ -55,7 +56,8 @@ class Method:
     """One arm: what it sees, how it is pretrained, how it is adapted to the labels, and which theory predicts it.
 
     `reads`: each view's features (summaries over visits), its tokens (one a stream and visit; every view but
-    cross-modal needs them), the hours themselves, or only what was measured (`simlab.models.hours`).
+    cross-modal needs them), the hours themselves, only what was measured (`simlab.models.hours`), or whole stays as
+    trajectories (`simlab.trajectories`).
     `streams`: "all", or the one role that it sees ("image", "clinical": the scenario's first and second stream).
     `theory`: what predicts the arm in the Gaussian world: a key of `finite` in `simlab.limits`, "cross_prediction"
     (least squares on what cross-prediction keeps; map of condition number 1 alone), or None.
@@ -63,6 +65,10 @@ class Method:
     those that its axes imply.
     `curriculum`: phases of the pretraining, one after the other; none: the same from beginning to end.
     `width`: of each view's representation; None: the setting's.
+    `trajectory`: of an arm that reads whole stays, the curriculum of its backbone (`simlab.training.curricula`).
+    `archive`: the streams of the records that it is pretrained on, where these have fewer than it sees later.
+    `outside`: unlabelled records of the target that it uses, in a sweep: none; "shown" to its trainer; its pretraining
+    "continued" on them; or "pooled" with those of the source from the beginning (the last two: arms of features).
     `vectors`: how a transformer over tokens takes in a vector ("linear", or an "mlp").
     `encoder_rate`: fine-tuned encoders' learning rate as a share of the head's; None: the setting's.
     """
@@ -83,6 +89,9 @@ class Method:
     search: tuple[str, ...] | None = None
     curriculum: tuple[Phase, ...] = ()
     width: int | None = None
+    trajectory: str = ""
+    archive: str = "all"
+    outside: str = "none"
     vectors: str = "linear"
     encoder_rate: float | None = None
 
@@ -97,6 +106,8 @@ class Method:
             ("streams", STREAMS),
             ("tuning", TUNINGS),
             ("reads", READS),
+            ("archive", STREAMS),
+            ("outside", OUTSIDE),
             ("vectors", VECTORS),
         ):
             if getattr(self, axis) not in allowed:
@@ -110,8 +121,14 @@ class Method:
                               "reads = 'tokens'.")
         if ":" not in self.trainer:
             raise OutOfDomain(f"method {self.name}: trainer = {self.trainer!r}; expected 'module:function'.")
+        if (self.reads == "stays") != bool(self.trajectory):
+            raise OutOfDomain(f"method {self.name}: reads = 'stays' and a trajectory, the name of a curriculum, go "
+                              "together.")
         if self.width is not None and self.width < 1:
             raise OutOfDomain(f"method {self.name}: width = {self.width}; expected at least 1.")
+        if self.moves_outside and not (self.pretrained and self.reads == "features"):
+            raise OutOfDomain(f"method {self.name}: outside = {self.outside!r} is of a pretraining of features; use "
+                              "outside = 'shown'.")
         if self.encoder_rate is not None and self.encoder_rate <= 0:
             raise OutOfDomain(f"method {self.name}: encoder_rate = {self.encoder_rate}; expected a positive number.")
         if self.vectors != "linear" and self.reads != "tokens":
@@ -121,14 +138,18 @@ class Method:
 
     def _check_streams(self) -> None:
         """Refuse an arm of one stream that needs both, or that reads what is not told by stream."""
+        if self.archive != "all" and (self.streams != "all" or not self.pretrained):
+            raise OutOfDomain(f"method {self.name}: archive = {self.archive!r} is of arms that are pretrained on one "
+                              "stream and see all later; use streams alone where it never sees another.")
         views = {self.view, *(phase.view for phase in self.curriculum)}
         needs = (
             "pretraining between two views of features takes both" if self.reads == "features" and self.pretrained
             else "the view cross-modal takes both" if views & {"cross-modal", "both"}
-            else f"reads = {self.reads!r} is of all streams" if self.reads in ("hours", "mask") else ""
+            else f"reads = {self.reads!r} is of all streams" if self.reads in ("hours", "mask", "stays") else ""
         )
-        if self.streams != "all" and needs:
-            raise OutOfDomain(f"method {self.name}: streams = {self.streams!r}, but {needs}; use streams = 'all', or "
+        which = "streams" if self.streams != "all" else "archive"
+        if getattr(self, which) != "all" and needs:
+            raise OutOfDomain(f"method {self.name}: {which} = {getattr(self, which)!r}, but {needs}; use 'all', or "
                               "reads = 'tokens' and a view within one stream (visit, token, coordinate, next-step).")
 
     def _check_curriculum(self) -> None:
@@ -152,15 +173,27 @@ class Method:
         return STREAMS[1:] if self.streams == "all" else (self.streams,)
 
     @property
+    def pretraining_roles(self) -> tuple[str, ...]:
+        """The roles that it is pretrained on: those that it sees, or those that its archive has."""
+        return self.roles if self.archive == "all" else (self.archive,)
+
+    @property
     def pretrained(self) -> bool:
         """Whether the arm uses the unlabelled records through gradient pretraining."""
         return self.view != "none"
 
     @property
+    def moves_outside(self) -> bool:
+        """Whether its encoders are trained on records of the target, and so anew for each setting of its knobs."""
+        return self.outside in ("continued", "pooled")
+
+    @property
     def recipe(self) -> tuple[str, ...]:
         """What pretraining depends on: arms of equal recipe share one pretrained encoder a seed."""
-        more = (self.streams if self.pretrained and self.streams != "all" else "", "_".join(map(str, self.curriculum)),
-                f"w{self.width}" if self.width else "", f"vectors-{self.vectors}" if self.vectors != "linear" else "")
+        only = self.streams if self.archive == "all" else self.archive
+        more = (only if self.pretrained and only != "all" else "", "_".join(map(str, self.curriculum)),
+                f"w{self.width}" if self.width else "", self.trajectory,
+                f"vectors-{self.vectors}" if self.vectors != "linear" else "")
         own = (self.view, self.target, self.against_collapse, self.predictor, self.encoder, self.reads)
         return (*own, *filter(None, more))
 

@@ -64,17 +64,30 @@ def test_pretraining_starts_from_the_random_encoder_of_its_seed() -> None:
     torch.testing.assert_close(weights(floor), weights(still[0]), atol=1e-6, rtol=0)
 
 
-def test_the_mlp_is_what_torch_modules_compute() -> None:
-    """The same weights in an nn.Sequential give the same outputs: an implementation that is not ours."""
+def test_the_mlp_and_its_gradient_are_what_torch_modules_compute() -> None:
+    """The same weights in an nn.Sequential under autograd give the same outputs and gradients, towards every parameter
+    and the input: an implementation that is not ours. Double precision, so that what differs is a mistake."""
     g = torch.Generator().manual_seed(3)
-    parameters = fleet.initialise("net", (5, 8, 8, 2), [g])
+    parameters = {k: (v + 0.1 * torch.randn(v.shape, generator=g)).double().requires_grad_()
+                  for k, v in fleet.initialise("net", (5, 8, 8, 2), [g]).items()}
     layers: list[torch.nn.Module] = []
     for i, (a, b) in enumerate(((5, 8), (8, 8), (8, 2))):
-        linear = torch.nn.Linear(a, b)
-        linear.weight.data, linear.bias.data = parameters[f"net.{i}.weight"][0].T, parameters[f"net.{i}.bias"][0, 0]
+        linear = torch.nn.Linear(a, b, dtype=torch.float64)
+        linear.weight.data = parameters[f"net.{i}.weight"][0].detach().T
+        linear.bias.data = parameters[f"net.{i}.bias"][0, 0].detach()
         layers += [linear] if i == 2 else [linear, torch.nn.LayerNorm(b, elementwise_affine=False), torch.nn.GELU()]
-    x = torch.randn(1, 6, 5, generator=g)
-    torch.testing.assert_close(fleet.apply(parameters, "net", x)[0], torch.nn.Sequential(*layers)(x[0]))
+    theirs = torch.nn.Sequential(*layers)
+    x = torch.randn(1, 6, 5, generator=g, dtype=torch.float64, requires_grad=True)
+    out, expected = fleet.apply(parameters, "net", x)[0], theirs(x[0])
+    torch.testing.assert_close(out, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(fleet.apply(parameters, "net", x)[0], expected)
+    weight = torch.randn(6, 2, generator=g, dtype=torch.float64)
+    found = torch.autograd.grad((weight * out).sum(), [x, *parameters.values()])
+    other = torch.autograd.grad((weight * expected).sum(), [x, *theirs.parameters()])
+    torch.testing.assert_close(found[0], other[0])
+    for mine, own in zip(found[1:], other[1:], strict=True):
+        torch.testing.assert_close(mine[0] if own.ndim == 2 else mine[0, 0], own.T if own.ndim == 2 else own)
 
 
 def test_ema_methods_hand_over_the_target_encoder() -> None:

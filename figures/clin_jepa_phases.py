@@ -1,0 +1,88 @@
+"""Clin-JEPA's phases on the ICU world: drift at 48 hours, what it is made of, tasks and displacement, arm by arm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from figures.style import LINES, WIDE
+from figures.trajectory_rows import record, summary, values
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from figures.catalog import Data
+    from simlab.report import Published
+
+NAME = "clin-jepa-phases"
+INPUTS = ("results/clin-jepa-phases",)
+PARTS = {"survivorship": "other patients", "nonstationarity": "patients' spread", "contraction": "latents' spread",
+         "horizon-cost": "the horizon (linear forecast)", "underfit": "poor first step", "remainder": "roll-out's loss"}
+SERIES = (("drift-48", "published form"), ("drift-fixed-48", "fixed cohort"), ("auc-mean", "encoded"),
+          ("auc-rolled-mean", "rolled out"), ("displacement-regime-latent", "latents"),
+          ("displacement-regime-raw-features", "raw features"), ("mase-hour-48", "over the mean at the hour"))
+
+
+def numbers(published: Published) -> list[dict[str, Any]]:
+    """One record an arm and metric: mean over seeds, interval; parts of the drift as means."""
+    found = []
+    for metric, series in (*SERIES, *((f"part-{part}-48", part) for part in PARTS)):
+        for (arm, _), by_seed in values(published, metric).items():
+            found.append(record(series, arm, summary(list(by_seed.values())), metric=metric))
+    return found
+
+
+def draw(data: Data) -> Figure:
+    """Four panels that share their rows, the arms in the study's order."""
+    from matplotlib.figure import Figure
+
+    arms = list(data.inputs[0].study.arms)
+    figure = Figure(figsize=(WIDE, 3.6), layout="constrained")
+    panels = figure.subplots(1, 4, sharey=True, width_ratios=(1.1, 1.3, 1, 1))
+    _points(panels[0], data, arms, ("drift-48", "drift-fixed-48"), "L1 at 48 h over 1 h, minus 1")
+    _bars(panels[1], data, arms)
+    _points(panels[2], data, arms, ("auc-mean", "auc-rolled-mean"), "AUROC, mean of 15 tasks")
+    _points(panels[3], data, arms, ("displacement-regime-latent", "displacement-regime-raw-features"),
+            "displacement, worse over stable")
+    titles = ("drift at 48 h", "what it is made of (log)", "tasks, frozen", "geometry")
+    for panel, title, line in zip(panels, titles, (0, 0, None, 1), strict=True):
+        panel.set_title(title, loc="left")
+        panel.spines[["top", "right"]].set_visible(False)
+        if line is not None:
+            panel.axvline(line, color="#888888", linewidth=0.6, zorder=1)
+    panels[0].set_yticks(range(len(arms)), [arm.removeprefix("clin-jepa-") for arm in arms])
+    panels[0].invert_yaxis()
+    return figure
+
+
+def _points(panel: Axes, data: Data, arms: list[str], metrics: tuple[str, str], label: str) -> None:
+    for place, metric in enumerate(metrics):
+        colour, _, mark = LINES[place]
+        for r in (r for r in data.numbers if r["metric"] == metric):
+            y = arms.index(r["place"]) + (place - 0.5) * 0.28
+            low = r["mean"] if r["low"] is None else r["low"]
+            high = r["mean"] if r["high"] is None else r["high"]
+            panel.plot([low, high], [y, y], color=colour, linewidth=0.9)
+            panel.plot([r["mean"]], [y], mark, color=colour, markersize=3, label=r["series"])
+    _legend(panel, 1)
+    panel.set_xlabel(label)
+
+
+def _bars(panel: Axes, data: Data, arms: list[str]) -> None:
+    ends = {arm: [0.0, 0.0] for arm in arms}  # of what is above zero, and below
+    for place, (part, words) in enumerate(PARTS.items()):
+        for r in (r for r in data.numbers if r["series"] == part):
+            side = 0 if r["mean"] > 0 else 1
+            panel.barh(arms.index(r["place"]), r["mean"], left=ends[r["place"]][side], height=0.6,
+                       color=LINES[place][0], label=words, edgecolor="white", linewidth=0.3)
+            ends[r["place"]][side] += r["mean"]
+    _legend(panel, 2)
+    panel.set_xlabel("ln(1 + published drift)")
+
+
+def _legend(panel: Axes, columns: int) -> None:
+    handles, words = panel.get_legend_handles_labels()
+    first = dict(zip(reversed(words), reversed(handles), strict=True))
+    order = list(dict.fromkeys(words))
+    panel.legend([first[w] for w in order], order, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns,
+                 frameon=False, fontsize=5.5, handlelength=1.2, columnspacing=0.8)

@@ -1,0 +1,237 @@
+"""`python -m simlab.train clin-jepa --data SOURCE`: a trajectory backbone, trained through its curriculum and judged.
+
+SOURCE is the ICU world (drift, geometry and tasks beside their optima) or a prepared cohort of hourly stays (repeated
+splits by subject; drift and geometry of the first). Comparators are arms that learn from labels alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simlab import rng
+from simlab.cohort import Cohort, load
+from simlab.environments import knobs
+from simlab.environments.registry import WORLDS, find_world
+from simlab.environments.scenario import sample_cohort
+from simlab.errors import InvalidCohort, OutOfDomain, unknown
+from simlab.evaluation import drift as drifts
+from simlab.evaluation import intervals, splits
+from simlab.methods import Method
+from simlab.train import folder as run_folder
+from simlab.train.experiment import looked_at
+from simlab.training import trajectory
+from simlab.trajectories import arms, optimum, show
+from simlab.trajectories.evaluate import Plan, Report, evaluate
+from simlab.trajectories.trained import Trained, there
+
+COMPARATORS = ("logistic", "lightgbm")
+WORLD = "icu"
+SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "areas_stays": 200}  # of the world, --set too
+
+
+def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
+    """Train, evaluate, print; everything printed is kept in the run's folder. Raises SimlabErrors for bad input."""
+    method, others = compared[0], compared[1:]
+    for arm in others:
+        if arm.pretrained or arm.adaptation not in ("closed-form", "scratch") or arm.encoder in ("linear", "mlp"):
+            raise OutOfDomain(f"--compare {arm.name}: beside trajectories stand arms that learn from labels alone and "
+                              "have no encoder of ours (ridge, logistic, lightgbm, gru, tcn, transformer, mask-only).")
+    if options.labels or options.plasmode:
+        raise OutOfDomain("--labels and --plasmode are not for trajectories: every labelled stay is used.")
+    torch.set_num_threads(options.threads)
+    given, sizes, texts = _settings(options)
+    folder = options.out or Path("runs") / "train" / f"{Path(options.data).stem}-{method.name}"
+    frozen = {"data": options.data, "arms": [a.name for a in compared], "settings": asdict(given), "sizes": sizes,
+              "knobs": texts, "seed": options.seed, "splits": options.splits, "task": options.task}  # fmt: skip
+    run_folder.open_folder(folder, frozen)
+    say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    names = [a.name for a in others]
+    if options.data in WORLDS:
+        reports = [_world(options, method, names, given, sizes, texts, say)]
+    else:
+        reports = _cohort(options, method, names, given, say)
+    shown = _shown(method, options, reports)
+    run_folder.save(folder / "result.json", {**frozen, **run_folder.provenance(), **shown})
+    print(json.dumps(shown, allow_nan=False) if options.json else _text(method, options, reports, shown, folder))
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[str, int], dict[str, str]]:
+    """The trainer's settings, sizes and (in a world) knobs as text, from `--set`. Raises OutOfDomain, UnknownName."""
+    types = {f.name: f.type for f in fields(trajectory.Settings)}
+    world = find_world(options.data).knobs if options.data in WORLDS else ()
+    known = [name for k in world for name in dict.fromkeys((k.name, k.symbol))]
+    chosen: dict[str, Any] = {}
+    sizes, texts = dict(SIZES), {}
+    for pair in options.set:
+        key, equals, text = pair.partition("=")
+        if not equals or not text:
+            raise OutOfDomain(f"--set {pair!r}: expected KEY=VALUE.")
+        if key in SIZES and options.data in WORLDS:
+            sizes[key] = _number(key, text, int)
+        elif key in types:
+            chosen[key] = _typed(key, text, str(types[key]))
+        elif key in known:
+            texts[key] = text
+        else:
+            raise unknown("setting", key, [*types, *(SIZES if options.data in WORLDS else ()), *known])
+    return trajectory.Settings(**chosen), sizes, texts
+
+
+def _typed(key: str, text: str, kind: str) -> Any:
+    if kind.startswith("bool"):
+        if text not in ("true", "false"):
+            raise OutOfDomain(f"--set {key} = {text!r}: expected true or false.")
+        return text == "true"
+    return _number(key, text, int if kind.startswith("int") else float) if not kind.startswith("str") else text
+
+
+def _number(key: str, text: str, kind: type) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        raise OutOfDomain(f"--set {key} = {text!r}: expected a value of type {kind.__name__}.") from None
+    if value < 0 or (kind is int and value < 1):
+        raise OutOfDomain(f"--set {key} = {text}: expected a positive number.")
+    return value
+
+
+def _world(
+    options: argparse.Namespace, method: Method, names: Sequence[str], given: trajectory.Settings,
+    sizes: dict[str, int], texts: dict[str, str], say: Any,
+) -> Report:
+    """The report in the ICU world, beside the simulated optimum and the tasks' best areas."""
+    if options.data != WORLD:
+        raise OutOfDomain(f"method {method.name} needs hourly stays: --data {WORLD}, or a prepared cohort.")
+    world = find_world(WORLD)
+    spec = world.spec({key: knobs.parse(knobs.find(key, world.knobs), text) for key, text in texts.items()})
+
+    def draw(stage: str, n: int) -> Cohort:
+        return there(sample_cohort(spec, stage, n, options.seed, 0, world=WORLD))
+
+    say("sampling stays")
+    stays, labelled, test = (draw("pretraining-data", spec.n_unlab), draw("training-data", spec.n_lab),
+                             draw("test-data", sizes["n_test"]))
+    say(f"training {method.name}: {len(stays)} stays, {given.steps} steps")
+    backbone = arms.train(method, stays, given, rng.integer(options.seed, 0, "initialisation"))
+    plan = _plan(options, method, names, labelled, backbone, asked=(24,))
+    law = optimum.icu_law.law_of(spec, "source")
+    best = optimum.Optimum(backbone, backbone.backbone.width, law, sizes["optimum_particles"], sizes["optimum_stays"],
+                           options.seed)
+    report = evaluate(backbone, labelled, test, plan, (optimum.NAME, best), "state", say)
+    notes = list(report.notes)
+    if plan.rolls:
+        z, most = backbone.encode(test).state, max(plan.horizons)
+        first, last = optimum.cost_of_few(best, lambda f: drifts.errors(f, z, test.length, plan.context), test,
+                                          plan.context, most)
+        notes.append(f"optimum: {sizes['optimum_stays']} stays, {best.particles} guesses each; with half of them its "
+                     f"L1 is {first:+.1%} at one hour and {last:+.1%} at {most} h.")
+    say("best areas of the tasks")
+    from simlab.limits.icu_tasks import areas
+
+    limits = areas(spec, sizes["areas_stays"], rng=np.random.default_rng(options.seed))
+    rows = tuple(replace(row, limit=limits[row.task]["auc"]) for row in report.tasks)
+    notes.append(f"best possible: by particles on {sizes['areas_stays']} other stays; standard errors "
+                 + ", ".join(f"{t} {a['se']:.3f}" for t, a in limits.items() if a["se"] is not None) + ".")
+    return replace(report, tasks=rows, notes=tuple(notes))
+
+
+def _cohort(
+    options: argparse.Namespace, method: Method, names: Sequence[str], given: trajectory.Settings, say: Any
+) -> list[Report]:
+    """A report a split. The first is whole; the others have the tasks alone."""
+    cohort = there(load(Path(options.data)))
+    binary = [t.name for t in cohort.tasks.values() if t.kind == "binary"]
+    if not binary:
+        raise InvalidCohort("the cohort has no binary task.")
+    if options.task is not None and options.task not in binary:
+        raise unknown("task", options.task, binary)
+    records = [t for t in binary if cohort.tasks[t].level == "record"]
+    stratum = options.task if options.task in records else records[0] if records else None
+    if stratum is None:
+        raise InvalidCohort("the cohort has no binary task with one label a stay; splits are drawn by it.")
+    y = cohort.labels[stratum].astype(np.float64)
+    never = looked_at(cohort) if options.test_among == "unseen" else None
+    reports = []
+    for index, (train, test) in enumerate(splits.repeated(cohort.subject, y, options.splits, options.test_share,
+                                                          options.seed, never)):
+        mine, held = cohort.take(train), cohort.take(test)
+        say(f"split {index + 1}/{options.splits}: training {method.name} on {len(mine)} stays, {given.steps} steps")
+        backbone = arms.train(method, mine, given, rng.integer(options.seed, index, "initialisation"))
+        plan = _plan(options, method, names, mine, backbone, seed=rng.integer(options.seed, index, "adaptation"))
+        if index:
+            plan = replace(plan, decode=False, contexts=(), draws=2)
+        reports.append(evaluate(backbone, mine, held, plan, None, "state", say if not index else lambda text: None))
+    return reports
+
+
+def _plan(
+    options: argparse.Namespace, method: Method, names: Sequence[str], cohort: Cohort, backbone: Trained,
+    asked: tuple[int, ...] = Plan.asked, seed: int = 0,
+) -> Plan:
+    """What is evaluated, as far as the cohort's hours go."""
+    hours = min(backbone.hours, cohort.visits)
+    context = 24 if hours > 30 else max(2, hours // 2)
+    most = hours - context
+    horizons = tuple(h for h in drifts.HORIZONS if h <= most) or (most,)
+    contexts = tuple(c for c in Plan.contexts if c + max(horizons) <= hours) or (context,)
+    return Plan(context, contexts, horizons, compare=tuple(names), tasks=(options.task,) if options.task else (),
+                asked=tuple(a for a in asked if a <= hours) or (hours,), seed=seed or options.seed,
+                span=(0, 48 if hours >= 48 else min(24, hours)), rolls=backbone.backbone.curriculum.predicts)
+
+
+def _shown(method: Method, options: argparse.Namespace, reports: Sequence[Report]) -> dict[str, Any]:
+    """What is printed as JSON: the first report, and over splits the mean AUROC of every task and arm."""
+    return {"method": method.name, "data": options.data, "splits": len(reports), "report": show.plain(reports[0]),
+            "tasks": _over_splits(reports, options.test_share)}
+
+
+def _over_splits(reports: Sequence[Report], share: float) -> list[dict[str, Any]]:
+    """Mean AUROC over splits with Nadeau-Bengio intervals, and the encoded arm minus each; one split has none."""
+    if len(reports) < 2:
+        return []
+    n_train, n_test = round(1000 * (1 - share)), round(1000 * share)  # the correction needs their ratio alone
+    rows = []
+    for task, arm in dict.fromkeys((r.task, r.arm) for report in reports for r in report.tasks):
+        of = [next((r.auroc.value for r in p.tasks if (r.task, r.arm) == (task, arm) and r.auroc), None)
+              for p in reports]
+        base = [next((r.auroc.value for r in p.tasks if (r.task, r.arm) == (task, "encoded") and r.auroc), None)
+                for p in reports]
+        both = [(a, b) for a, b in zip(of, base, strict=True) if a is not None and b is not None]
+        if len(both) < 2:
+            continue
+        values, first = np.array(both).T
+        found, _ = intervals.nadeau_bengio(values, n_train, n_test)
+        gap, se = intervals.nadeau_bengio(first - values, n_train, n_test)
+        rows.append({"task": task, "arm": arm, "splits": len(both), "auroc": [found.value, found.low, found.high],
+                     "encoded_minus_it": None if arm == "encoded" else [gap.value, gap.low, gap.high],
+                     "detectable": None if arm == "encoded" else intervals.minimum_detectable(se, len(both) - 1)})
+    return rows
+
+
+def _text(
+    method: Method, options: argparse.Namespace, reports: Sequence[Report], shown: dict[str, Any], folder: Path
+) -> str:
+    head = f"{method.name} on {options.data}" + (f", split 1 of {len(reports)}" if len(reports) > 1 else "")
+    blocks = [head, show.text(reports[0])]
+    if shown["tasks"]:
+        lines = [f"Over {len(reports)} splits by subject, AUROC (Nadeau-Bengio, 95 %):", ""]
+        for row in shown["tasks"]:
+            gap = row["encoded_minus_it"]
+            more = f"   encoded minus it {_three(gap)}, detectable {row['detectable']:.3f}" if gap else ""
+            lines.append(f"  {row['task']:28s}{row['arm']:14s}{_three(row['auroc'])}{more}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join([*blocks, f"Run folder: {folder}"])
+
+
+def _three(values: Sequence[float]) -> str:
+    return f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]"

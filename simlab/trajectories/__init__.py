@@ -1,0 +1,1 @@
+"""What a trajectory backbone is worth: drift, geometry, decoded variables and tasks, beside what is best possible."""

@@ -1,0 +1,117 @@
+"""Arms that read whole stays: a backbone trained through its curriculum, and what it is worth as rows of a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simlab.cohort import Cohort
+from simlab.methods import Method
+from simlab.models import windows
+from simlab.training import curricula, trajectory
+from simlab.training.points import COLD
+from simlab.training.pretrain import Settings
+from simlab.trajectories import tasks
+from simlab.trajectories.evaluate import Plan, Report, evaluate, mean_areas
+from simlab.trajectories.trained import Trained, there
+
+HELD_OUT = 0.1  # share of the unlabelled stays that training watches and never learns from
+# Rows of a study: few stays and draws, one context, every task at hour 24, no interval (seeds give it).
+STUDIED = Plan(contexts=(24,), actions=("true", "zero"), asked=(24,), decode=False, draws=2)
+EARLY = ("mortality-at-24h", "decompensation", "respiratory-failure", "severe-respiratory-failure",
+         "circulatory-failure", "kidney-failure", "severe-meld")  # fmt: skip
+NORM = "l2"  # of the displacement in a table's rows
+
+
+def curriculum(method: Method) -> curricula.Curriculum:
+    """The method's curriculum; NAME-cold is NAME without phase 0. Raises UnknownName."""
+    name = method.trajectory.removesuffix(COLD)
+    found = curricula.find(name)
+    cold = name != method.trajectory
+    return replace(found.without("phase0"), name=method.trajectory) if cold else found
+
+
+def settings(given: Settings) -> trajectory.Settings:
+    """A study's settings in the trainer's words: width, hidden and depth are the backbone's, the learning rate is the
+    predictor's, and the encoder's half of it."""
+    return trajectory.Settings(
+        width=given.width, hidden=given.hidden, depth=given.depth, steps=given.steps, batch=given.batch,
+        rate_predictor=given.learning_rate, rate_encoder=given.learning_rate / 2, weight_decay=given.weight_decay,
+        inner=32, heads=2, inside=64)
+
+
+def train(method: Method, stays: Cohort, given: trajectory.Settings, seed: int) -> Trained:
+    """The method's backbone, trained on these unlabelled stays (the last tenth is watched). Raises as the trainer."""
+    stays = there(stays)
+    held = max(1, round(HELD_OUT * len(stays)))
+    shown = windows.windows(stays.take(np.arange(len(stays) - held)), max_hours=given.max_hours)
+    watched = windows.windows(stays.take(np.arange(len(stays) - held, len(stays))), shown.presentation,
+                              given.max_hours)
+    return Trained(trajectory.train(shown, watched, curriculum(method), given, seed), shown.presentation)
+
+
+def measure(backbone: Trained, labelled: Cohort, test: Cohort, seed: int) -> list[dict[str, Any]]:
+    """Rows (task "" where a number is of no task): task, metric, value, n. What a backbone cannot do (roll out
+    without a predictor) has no row."""
+    rolls = backbone.backbone.curriculum.predicts
+    plan = replace(STUDIED, seed=seed, rolls=rolls)
+    report = evaluate(backbone, there(labelled), there(test), plan, path="state")
+    found = [*_of_tasks(report), *_of_drift(report), *_of_geometry(report)]
+    found += [_row("", f"diag/latent-{name}", value, len(test)) for name, value in report.shape.items()]
+    return [row for row in found if row["value"] is not None and math.isfinite(row["value"])]
+
+
+def _row(task: str, metric: str, value: float | None, n: int) -> dict[str, Any]:
+    return {"task": task, "metric": metric, "value": value, "n": n}
+
+
+def _of_tasks(report: Report) -> list[dict[str, Any]]:
+    rows = []
+    for one in (row for row in report.tasks if row.auroc is not None):
+        name = "auc-label" if one.arm == tasks.ENCODED else f"auc-label-{one.arm}"
+        rows.append(_row(one.task, name, one.auroc.value, one.n))
+    for arm, prefix in ((tasks.ENCODED, "auc"), (tasks.ROLLED, "auc-rolled")):
+        for track, chosen in (("early", _early), ("stay", lambda t: not _early(t)), ("mean", lambda t: True)):
+            found = mean_areas([row for row in report.tasks if chosen(row.task)], arm)
+            if found:
+                rows.append(_row("", f"{prefix}-{track}", found[0], found[1]))
+    return rows
+
+
+def _early(task: str) -> bool:
+    return task in EARLY
+
+
+def _of_drift(report: Report) -> list[dict[str, Any]]:
+    rows = []
+    for one in report.drift:
+        more, h = "" if one.actions == "true" else f"-{one.actions}", one.drift.horizon
+        rows += [_row("", f"drift{more}-{h}", one.drift.naive, one.drift.active),
+                 _row("", f"drift-fixed{more}-{h}", one.drift.fixed, one.drift.matched),
+                 _row("", f"mase-copy{more}-{h}", one.mase_copy, one.drift.active),
+                 _row("", f"mase-hour{more}-{h}", one.mase_mean, one.drift.active)]
+        if not more:
+            rows.append(_row("", f"own-stay-{h}", one.retrieval, one.drift.matched))
+    if report.drift:
+        rows.append(_row("", "step", report.drift[0].step, report.drift[0].drift.active))
+    for part in report.parts:
+        if part is not None:
+            rows += [_row("", f"part-{name}-{part.horizon}", getattr(part, name), 0) for name in (
+                "survivorship", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")]
+    return [{**row, "metric": row["metric"].replace("_", "-")} for row in rows]
+
+
+def _of_geometry(report: Report) -> list[dict[str, Any]]:
+    rows = []
+    for definition, ratios in report.geometry.items():
+        for one in ratios:
+            if one.measure == NORM:
+                where = one.space.replace(" ", "-") + ("-standardised" if one.standardised else "")
+                rows.append(_row("", f"displacement-{definition}-{where}", one.value, one.deteriorating + one.stable))
+    return rows
+
+
+__all__ = ["STUDIED", "curriculum", "measure", "settings", "train"]

@@ -1,0 +1,127 @@
+"""The ICU world's limits: Kalman against the truth, particles against Kalman, calibration, closed-form effects."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from simlab.environments import icu_law
+from simlab.environments.icu_knobs import LINEAR, TASKS, spec
+from simlab.errors import OutOfDomain, command
+from simlab.limits import icu, icu_filter, icu_tasks
+from simlab.limits.__main__ import main
+from simlab.limits.icu_text import lines
+
+N = 250
+
+
+@pytest.fixture(scope="module")
+def linear():
+    world = spec(**LINEAR, hours=48)
+    return icu_law.law_of(world, "source"), icu.drawn(world, N, np.random.default_rng(0))
+
+
+def test_the_kalman_filter_knows_its_own_error(linear):
+    """Squared errors in the filter's own metric are chi-squared with 5 degrees of freedom: mean and law."""
+    law, cohort = linear
+    seen = icu_filter.shown(cohort)
+    mean, cov = icu_filter.kalman(law, seen, 24)
+    for t in (0, 5, 23):
+        error = mean[:, t] - cohort.factors["state"][:, t]
+        squared = np.einsum("nd,nde,ne->n", error, np.linalg.inv(cov[:, t]), error)
+        assert abs(squared.mean() - 5) < 4 * np.sqrt(10 / N)
+        assert stats.kstest(squared, stats.chi2(5).cdf).pvalue > 1e-3
+    told = icu_filter.doses(cohort.streams["action"].floats())
+    ran = told > 0
+    assert np.allclose(told[ran], np.broadcast_to(cohort.factors["dose"][:, None], told.shape)[ran], atol=1e-3)
+
+
+def test_particles_agree_with_kalman(linear):
+    """One standard deviation of the posterior is about .4; 400 particles miss its mean by a sixth of that."""
+    law, cohort = linear
+    seen = icu_filter.few(icu_filter.shown(cohort), np.arange(60))
+    mean, cov = icu_filter.kalman(law, seen, 12)
+    found = icu_filter.particles(law, seen, 12, 400, np.random.default_rng(1))
+    spread = np.sqrt(cov[:, -1].diagonal(axis1=1, axis2=2))
+    assert (np.abs(found.mean() - mean[:, -1]) / spread).mean() < 1 / 4
+    variance = np.einsum("nm,nmd->nd", found.weight, (found.x - found.mean()[:, None]) ** 2)
+    assert 0.85 < (variance / spread**2).mean() < 1.1
+
+
+def test_forecast_errors_are_the_closed_forms(linear):
+    """In the linear-Gaussian mode the squared error h hours ahead is phi^2h P + 1 - phi^2h, P the filter's own."""
+    law, cohort = linear
+    rows = icu.forecast(law.spec, 24, (1, 6, 24), N, np.random.default_rng(2))
+    state = {(r["forecaster"], r["horizon"]): r for r in rows if (r["target"], r["cohort"]) == ("state", "fixed")}
+    _, cov = icu_filter.kalman(law, icu_filter.shown(cohort), 24)
+    now = cov[:, -1].trace(axis1=1, axis2=2).mean() / 5
+    for h in (1, 6, 24):
+        decay = law.spec.phi ** (2 * h)
+        best, copy = state["best", h], state["copy-true", h]
+        assert abs(best["mse"] - (decay * now + 1 - decay)) < 4 * best["mse_se"]
+        turned = np.trace(np.linalg.matrix_power(law.step, h)) / 5
+        # Treatments run in a few stays and move both sides of copy-forward: within 4 standard errors and 3 %.
+        assert abs(copy["mse"] - 2 * (1 - turned)) < 4 * copy["mse_se"] + 0.03 * copy["mse"]
+    assert state["best", 24]["mse"] < min(state[name, 24]["mse"] for name in ("copy", "copy-true", "mean-at-hour"))
+    with pytest.raises(OutOfDomain, match="max_hours"):
+        icu.forecast(law.spec, 24, (48,), 10)
+
+
+def test_forecasts_by_particles_beat_the_rest_where_nothing_is_exact():
+    rows = icu.forecast(spec(confounding=1.0, hours=48), 24, (1, 24), 80, np.random.default_rng(0), particles=100)
+    rows = [r for r in rows if (r["target"], r["cohort"]) == ("state", "active")]
+    state = {(r["forecaster"], r["horizon"]): r["mse"] for r in rows}
+    assert state["best", 24] < 0.9 * min(state[name, 24] for name in ("copy", "copy-true", "mean-at-hour"))
+
+
+def test_effects_are_sums_of_powers():
+    found = icu.effects(spec(coupling=0), (1, 3))
+    drug = np.array(found["pulse"]["vasopressor"][0])
+    assert drug[0] == pytest.approx(-0.03) and drug[2] == pytest.approx(0.006)
+    assert np.allclose(found["held"]["vasopressor"][1], drug * (1 + 0.98 + 0.98**2))
+    assert np.allclose(found["pulse"]["fluid"][1], 0.98**2 * np.array(found["pulse"]["fluid"][0]))
+
+
+def test_risks_of_continued_stays_are_calibrated():
+    """Mean risk against labels, 4 standard errors, task by task; no area where there is no risk."""
+    from simlab.environments import icu as world
+
+    s, rng = spec(admission_severity=1.0), np.random.default_rng(4)
+    factors = world.sample_factors(120, s, "source", rng)
+    cohort = world.observe(factors, s, "source", rng)
+    found = icu_tasks.risks(s, cohort, 4, rng)
+    assert set(found) == set(TASKS) - {"sepsis"}
+    for name, y in found.items():
+        label = cohort.labels[name]
+        label = label if label.ndim == 1 else label[:, 23]
+        known = ~np.isnan(label)
+        risk = np.nanmean(np.where(np.isnan(y).all(axis=1, keepdims=True), 0, y), axis=1)[known]
+        gap = label[known] - risk
+        assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(known.sum()) + 0.01, name
+
+
+@pytest.mark.proof
+def test_areas_rise_with_the_particles_and_stay_below_one():
+    few, many = (icu_tasks.areas(spec(), 150, m, np.random.default_rng(0)) for m in (8, 48))
+    for name in ("mortality-90d", "circulatory-failure", "severe-meld"):
+        assert few[name]["lower"] < many[name]["lower"] <= many[name]["auc"] <= 1
+    assert many["sepsis"]["auc"] is None
+
+
+def test_the_command_prints_limits(capsys, monkeypatch):
+    monkeypatch.setattr(icu_tasks, "areas", lambda s, domain: dict.fromkeys(
+        TASKS, dict.fromkeys(("auc", "lower", "se", "prevalence"))))
+    settings = [word for k, v in LINEAR.items() for word in ("--set", f"{k}={v}")]
+    monkeypatch.setattr(icu, "limits", lambda s, whole=icu.limits: whole(s, 8, 12))
+    assert main(["--world", "icu", "--json", "--set", "hours=30", *settings]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["exact"]["forecast"] and {r["horizon"] for r in found["forecast"]} == {1, 6, 12}
+    assert any("exact, by a Kalman filter" in line for line in lines(found))
+    assert main(["--world", "icu", "--set", "hours=30", *settings]) == 0
+    assert "nobody knows" in capsys.readouterr().out
+    assert command(main, ["--world", "icu", "--set", "phy=1"]) == 2
+    assert command(main, ["--world", "icu", "--severity"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2

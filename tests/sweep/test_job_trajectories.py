@@ -1,0 +1,72 @@
+"""A job whose arms read whole stays: every metric is a row, in every hospital, and a hard sync changes none of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from simlab.errors import OutOfDomain, UnknownName
+from simlab.methods import METHODS, Method
+from simlab.sweep import job, study
+from simlab.sweep.plan import jobs, recipes
+from simlab.trajectories import arms
+
+ARMS = ["clin-jepa", "clin-jepa-no-sync", "clin-jepa-masked-refinement"]
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict]:
+    asked = study.build({
+        "study": {"name": "stays", "seed": 4},
+        "world": {"name": "icu", "knobs": {"n_unlab": 30, "n_labelled": 120}},
+        "axes": {"gap_s": {"values": [1.0]}},
+        "compare": {"arms": ARMS, "contrast": ARMS[:2], "metric": "auc-mean", "task": "icu-mortality"},
+        "seeds": {"looks": [1]},
+        "train": {"width": 8, "hidden": 16, "depth": 1, "steps": 8, "batch": 4, "n_test": 120, "fleet": 1},
+    })
+    assert len(recipes(asked)) == 3
+    return [row for j in jobs(asked) for row in job.run_job(asked, j)]
+
+
+def by(rows: list[dict], arm: str) -> dict[tuple, float]:
+    return {(r["cohort"], r["task"], r["metric"]): r["value"] for r in rows if r["method"] == arm}
+
+
+@pytest.mark.proof
+def test_drift_displacement_and_every_task_are_rows_in_both_hospitals(rows) -> None:
+    assert all(r["status"] == "ok" and r["limit"] is None for r in rows)
+    found = by(rows, "clin-jepa")
+    for cohort in ("test", "external"):
+        for metric in ("drift-48", "drift-fixed-48", "mase-hour-24", "own-stay-6", "displacement-regime-latent",
+                       "auc-mean", "auc-early", "auc-stay", "diag/latent-rank", "part-survivorship-48"):
+            assert (cohort, "icu-mortality", metric) in found
+        assert 0 < found[cohort, "respiratory-failure", "auc-label"] < 1
+    mean = [v for (cohort, _, metric), v in found.items() if (cohort, metric) == ("test", "auc-label")]
+    assert found["test", "icu-mortality", "auc-mean"] == pytest.approx(sum(mean) / len(mean))
+    parts = [v for (c, _, m), v in found.items() if c == "test" and m.startswith("part-") and m.endswith("-48")]
+    grown = 1 + found["test", "icu-mortality", "drift-48"]
+    assert len(parts) == 6 and sum(parts) == pytest.approx(math.log(grown))
+
+
+@pytest.mark.proof
+def test_a_hard_sync_changes_no_number(rows) -> None:
+    """The released code reads the online encoder ever after (the fact sheet's 4.1): bit for bit."""
+    assert by(rows, "clin-jepa") == by(rows, "clin-jepa-no-sync")
+
+
+@pytest.mark.proof
+def test_an_arm_without_a_predictor_has_tasks_and_no_drift(rows) -> None:
+    metrics = {metric for _, _, metric in by(rows, "clin-jepa-masked-refinement")}
+    assert "auc-mean" in metrics and not any(m.startswith(("drift", "mase", "auc-rolled")) for m in metrics)
+
+
+def test_arms_are_the_curricula_with_phase_0_and_without() -> None:
+    cold = METHODS["clin-jepa-no-warmup-cold"]
+    assert [s.name for s in arms.curriculum(cold).stages] == ["joint", "alignment", "finalisation"]
+    assert arms.curriculum(METHODS["clin-jepa"]).stages[0].name == "phase0"
+    assert "clin-jepa-random-encoder-cold" not in METHODS
+    with pytest.raises(OutOfDomain, match="go together"):
+        Method("mine", "", "a:b", reads="stays")
+    with pytest.raises(UnknownName, match="no-warmup"):
+        arms.curriculum(Method("mine", "", "a:b", reads="stays", trajectory="no-warmpu"))

@@ -1,0 +1,74 @@
+"""`python -m simlab.train clin-jepa` as a newcomer would use it: a prepared cohort, the ICU world, mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy_stays
+
+from simlab.cohort import save
+from simlab.errors import SimlabError
+from simlab.train.__main__ import main
+
+SMALL = ["--set", "steps=8", "--set", "batch=4", "--set", "width=8", "--set", "hidden=16", "--set", "inner=8",
+         "--set", "heads=2", "--set", "inside=16", "--set", "depth=1", "--quiet", "--compare", "ridge"]
+
+
+def told_arms(rows: dict) -> list[str]:
+    return [arm for _, arm in rows]
+
+
+def test_a_prepared_cohort_over_two_splits(tmp_path: Path, rng: np.random.Generator, capsys) -> None:
+    file = tmp_path / "toy.cohort"
+    save(toy_stays.stays(rng, 60, hours=32), file)
+    run = ["clin-jepa", "--data", str(file), "--splits", "2", "--task", "dies", "--out", str(tmp_path / "run"), *SMALL]
+    assert main([*run, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["report"]["reference"] == "direct linear forecast"
+    assert {row["context"] for row in told["report"]["drift"]} == {6, 12, 24}
+    assert {row["drift"]["horizon"] for row in told["report"]["drift"]} == {6}  # as far as 32 hours go
+    assert {row["actions"] for row in told["report"]["drift"]} == {"true", "zero", "shuffled", "held"}
+    rows = {(row["task"], row["arm"]): row for row in told["tasks"]}
+    assert rows["dies", "encoded"]["splits"] == 2 and rows["dies", "encoded"]["encoded_minus_it"] is None
+    low, value, high = (rows["dies", "ridge"]["encoded_minus_it"][i] for i in (1, 0, 2))
+    assert low <= value <= high and set(told_arms(rows)) == {"encoded", "rolled", "ridge", "mask-only"}
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["tasks"] == told["tasks"]
+
+
+@pytest.mark.proof
+def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
+    """The whole of it, small: the optimum is there and no roll-out beats it by more than its own noise."""
+    run = ["clin-jepa", "--data", "icu", "--out", str(tmp_path / "run"), *SMALL, "--set", "n_unlab=60", "--set",
+           "n_lab=120", "--set", "n_test=120", "--set", "optimum_stays=30", "--set", "areas_stays=60"]
+    assert main(run) == 0
+    shown = capsys.readouterr().out
+    for word in ("simulated optimum", "survivorship", "by regime", "true state", "best possible", "rolled"):
+        assert word in shown
+    told = json.loads((tmp_path / "run" / "result.json").read_text())["report"]
+    assert told["parts"][-1]["remainder"] + told["parts"][-1]["underfit"] is not None
+    limits = {row["task"]: row["limit"] for row in told["tasks"]}
+    assert limits["severe-meld"] > 0.5 and limits["sepsis"] is None
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--data", "icu", "--set", "stepz=3"], "did you mean steps"),
+    (["--data", "icu", "--set", "steps=a"], "expected a value of type int"),
+    (["--data", "icu", "--set", "steps=0"], "expected a positive number"),
+    (["--data", "icu", "--set", "encoder=tabula"], "known: tabular, text, llm"),
+    (["--data", "icu", "--set", "clock=yes"], "expected true or false"),
+    (["--data", "gaussian"], "needs hourly stays"),
+    (["--data", "none.cohort"], "unknown data source"),
+    (["--data", "icu", "--compare", "supervised"], "--compare supervised"),
+    (["--data", "icu", "--labels", "50"], "not for trajectories"),
+])  # fmt: skip
+def test_mistakes_are_one_line(words: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(SimlabError, match=says):
+        main(["clin-jepa", *words, "--out", str(tmp_path / "run")])
+
+
+def test_an_arm_of_whole_stays_is_no_comparator(tmp_path: Path) -> None:
+    with pytest.raises(SimlabError, match="run it as METHOD"):
+        main(["logistic", "--data", "icu", "--compare", "clin-jepa", "--out", str(tmp_path)])

@@ -1,0 +1,91 @@
+"""The whole evaluation on backbones that are the true state: its numbers are known beforehand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import toy_stays
+
+from simlab.evaluation.auc import weighted_auc
+from simlab.evaluation.drift import ar1_drift
+from simlab.trajectories.evaluate import Plan, evaluate, mean_areas
+
+PLAN = Plan(contexts=(24,), actions=("true",), tasks=("dies", "event"), compare=("ridge",), draws=50, asked=(12, 24))
+
+
+@pytest.fixture(scope="module")
+def cohorts():
+    rng = np.random.default_rng(20261122)
+    return toy_stays.stays(rng, 300), toy_stays.stays(rng, 700, first=500)
+
+
+@pytest.fixture(scope="module")
+def best(cohorts):
+    """The evaluation of the best forecast of the true state, beside itself as the optimum."""
+    known = toy_stays.Known("best")
+
+    def optimum(cohort, context, horizons):
+        return known.rollout(known.encode(cohort), context, horizons, "true", None)
+
+    return evaluate(known, *cohorts, PLAN, ("optimum", optimum))
+
+
+def test_the_best_forecast_of_the_true_state(best) -> None:
+    """Drift +129 % (phi = .9), nothing left to apportion but the horizon's own cost, against itself as the optimum;
+    560 stays of three directions: 2 % for the mean error."""
+    report = best
+    at = {row.drift.horizon: row for row in report.drift}
+    assert 1 + at[48].drift.fixed == pytest.approx(1 + ar1_drift(0.9, 48), rel=0.08)
+    assert at[48].drift.fixed == report.best[-1].fixed and report.reference == "optimum"
+    assert at[48].mase_mean == pytest.approx(1.0, abs=0.03)  # .9^48: the mean is all that is left
+    assert at[48].mase_copy == pytest.approx(1 / math.sqrt(2), abs=0.04)
+    assert at[6].retrieval > 0.65 > 0.55 > at[48].retrieval
+    parts = report.parts[-1]
+    assert parts.underfit == pytest.approx(0) and parts.remainder == pytest.approx(0)
+    assert parts.contraction == pytest.approx(0, abs=1e-9)  # latents and reference space are one
+    assert parts.horizon_cost == pytest.approx(math.log(1 + ar1_drift(0.9, 48)), abs=0.1)
+    assert report.shape["rank"] == pytest.approx(3, abs=0.05)
+
+
+def test_tasks_from_the_true_state_reach_what_is_possible(cohorts, best) -> None:
+    """The last latent holds the risk: a probe comes within .02 of the risk's own area; beside the summaries' ridge."""
+    report, test = best, cohorts[1]
+    rows = {(row.task, row.arm): row for row in report.tasks}
+    assert set(rows) == {(t, a) for t in ("dies", "event") for a in ("encoded", "rolled", "ridge")}
+    one = rows["dies", "encoded"]
+    risk = test.risk["dies"][test.length >= 24]
+    assert one.limit == pytest.approx(weighted_auc(risk, risk).value)
+    assert one.limit - 0.02 < one.weighted <= one.limit
+    assert one.auroc.low < one.auroc.value < one.auroc.high
+    assert rows["dies", "ridge"].difference.value == pytest.approx(
+        one.auroc.value - rows["dies", "ridge"].auroc.value)
+    assert rows["dies", "rolled"].weighted > one.limit - 0.03  # phi^h of the same latent orders the stays alike
+    assert rows["event", "encoded"].limit is None and rows["event", "encoded"].n == (test.length >= 12).sum() + (
+        test.length >= 24).sum()
+    assert mean_areas(report.tasks, "encoded")[1] == 2
+
+
+def test_a_forecast_that_knows_all_and_one_that_copies(cohorts) -> None:
+    train, test = cohorts
+    plan = Plan(contexts=(24,), actions=("true",), tasks=("dies",), draws=20, decode=True)
+    oracle = evaluate(toy_stays.Known("truth"), train, test, plan)
+    assert oracle.drift[-1].drift.fixed is None and oracle.parts[-1] is None
+    assert oracle.drift[-1].mase_copy == 0.0 and oracle.drift[-1].retrieval == 1.0
+    noise = toy_stays.NOISE * math.sqrt(2 / math.pi)
+    assert {d.variable for d in oracle.decoded} == {"hr", "map", "lactate"}
+    assert np.mean([d.mae for d in oracle.decoded]) == pytest.approx(noise, rel=0.1)
+    copy = evaluate(toy_stays.Known("copy"), train, test, plan)
+    assert copy.drift[-1].mase_copy == 1.0
+    assert [d.mase_decoded for d in copy.decoded] == pytest.approx([1.0] * len(copy.decoded))
+
+
+def test_geometry_under_every_definition_that_there_is(best) -> None:
+    """Latents and true state are one space: the same ratios; stays that reach far (the regime) travel farther."""
+    report = best
+    assert set(report.geometry) == {"regime", "events", "death"}
+    by = {(r.space, r.measure, r.standardised): r for r in report.geometry["regime"]}
+    assert by["latent", "l2", False].value == pytest.approx(by["true state", "l2", False].value)
+    assert by["latent", "l2", False].value > 1
+    assert ("raw features", "path", True) in by
