@@ -49,7 +49,6 @@ from simlab.training.baselines import canonical_maps
 from simlab.training.data import Bench, Fit, Labelled, Views
 from simlab.training.pretrain import Encoders, Settings
 
-register_world(WORLD)
 REPORTED = ("jepa home", "image home", "jepa outside", "image outside")
 MEASURES = ("clinical AUC", "cross-modal error", "domain AUC", "image AUC", "calibration slope", "calibration offset")
 WIDTH, EXACT, HALVINGS, TREES = 4, 20_000, 20, 150
@@ -100,6 +99,7 @@ class Home:
     """A home hospital of one seed: its arms, trained there, and what they come to, there and in any target."""
 
     def __init__(self, asked: Question, home: str, seed: int) -> None:
+        register_world(WORLD)
         self.asked, self.seed, self.knobs = asked, seed, dict(asked.homes[home])
         self.knobs |= {"map": "identity", "n_lab": asked.labels, "n_unlab": asked.unlabelled}
         own = spec(**self.knobs)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simlab.environments.registry import WORLDS
 from simlab.report import open_results
 from simlab.sweep import study
 from simlab.sweep.schema import difference
@@ -24,6 +25,8 @@ PAGE = (ROOT / "docs" / "li2025.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("name", SEEDS)
 def test_the_study_foretells_and_its_results_came_after_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # plug-ins are named from there
+    monkeypatch.setattr("simlab.environments.registry.WORLDS", dict(WORLDS))  # they register for this test alone
+    monkeypatch.setattr(study, "_RUN", set())
     asked = study.load(str(ROOT / "studies" / f"{name}.toml"))
     assert all((asked.question, asked.hypothesis, asked.prediction, asked.falsified_if))
     assert asked.n_seeds == SEEDS[name]
