@@ -84,7 +84,7 @@ def draw(data: Data) -> Figure:
             if axes in grid[-1]:
                 axes.set_xticks([0, 0.5, 1], ["home", ".5", "1"])
         row[0].set_ylabel(preset.removeprefix("li2025-"))
-    grid[0][0].set_ylim(-0.22, 0.38)
+    grid[0][0].set_ylim(-0.22, 0.42)
     grid[-1][len(mechanisms) // 2].set_xlabel("strength of the mechanism", x=-0.1)
     figure.supylabel("AUC minus that of imaging alone", fontsize=7)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False,

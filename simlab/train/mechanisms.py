@@ -49,7 +49,6 @@ from simlab.training.baselines import canonical_maps
 from simlab.training.data import Bench, Fit, Labelled, Views
 from simlab.training.pretrain import Encoders, Settings
 
-register_world(WORLD)
 REPORTED = ("jepa home", "image home", "jepa outside", "image outside")
 MEASURES = ("clinical AUC", "cross-modal error", "domain AUC", "image AUC", "calibration slope", "calibration offset")
 WIDTH, EXACT, HALVINGS, TREES = 4, 20_000, 20, 150
@@ -100,6 +99,7 @@ class Home:
     """A home hospital of one seed: its arms, trained there, and what they come to, there and in any target."""
 
     def __init__(self, asked: Question, home: str, seed: int) -> None:
+        register_world(WORLD)
         self.asked, self.seed, self.knobs = asked, seed, dict(asked.homes[home])
         self.knobs |= {"map": "identity", "n_lab": asked.labels, "n_unlab": asked.unlabelled}
         own = spec(**self.knobs)
@@ -247,23 +247,32 @@ def accuracy(pairs: pd.DataFrame, seed: int, draws: int = 1000) -> tuple[float, 
 
 
 def answer(asked: Question, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Accuracy by what the classifier is given (nothing but the reported AUCs, each measure, all but one, all) and by
-    number of records; and the confusion matrices of all measures."""
-    scores, tables = [], []
-    given = {"the four reported AUCs": list(REPORTED), **{m: [m] for m in MEASURES},
+    """Accuracy by what the classifier is given and by number of records, of all homes ("any") and within each; and the
+    confusion matrices of all measures.
+
+    Given: the reported AUCs as one would print them (two digits) and as they are, which home it is, each measure alone,
+    all but one, all. As they are, AUCs within .01 still tell homes apart in their third digit.
+    """
+    found = found.assign(home_number=found["home"].astype("category").cat.codes,
+                         **{f"{name}, printed": found[name].round(2) for name in REPORTED})
+    given = {"the four reported AUCs, printed": [f"{name}, printed" for name in REPORTED],
+             "the four reported AUCs, all digits": list(REPORTED), "which home it is": ["home_number"],
+             **{m: [m] for m in MEASURES}, "calibration": ["calibration slope", "calibration offset"],
              **{f"all but {m}": [o for o in MEASURES if o != m] for m in MEASURES}, "all": list(MEASURES)}
-    given["calibration"] = ["calibration slope", "calibration offset"]
+    scores, tables = [], []
     for n in asked.records:
-        of = found[found["records"] == n].reset_index(drop=True)
-        kinds = of["mechanism"].nunique()
-        for what, measures in given.items():
-            pairs, table = told_apart(of, measures, asked.seed)
-            mean, low, high = accuracy(pairs, asked.seed)
-            scores.append({"records": n, "given": what, "accuracy": mean, "low": low, "high": high,
-                           "chance": 1 / kinds, "runs": len(of), "mechanisms": kinds})
-            if what == "all":
-                long = table.stack().rename("share").reset_index()
-                tables.append(long.assign(records=n))
+        for home in ("any", *asked.homes):
+            of = found[(found["records"] == n) & ((found["home"] == home) | (home == "any"))].reset_index(drop=True)
+            kinds = of["mechanism"].nunique()
+            for what, measures in given.items():
+                if kinds < 2 or (home != "any" and what not in ("all", "the four reported AUCs, all digits")):
+                    continue
+                pairs, table = told_apart(of, measures, asked.seed)
+                mean, low, high = accuracy(pairs, asked.seed)
+                scores.append({"home": home, "records": n, "given": what, "accuracy": mean, "low": low, "high": high,
+                               "chance": 1 / kinds, "runs": len(of), "mechanisms": kinds})
+                if what == "all":
+                    tables.append(table.stack().rename("share").reset_index().assign(records=n, home=home))
     return pd.DataFrame(scores), pd.concat(tables, ignore_index=True)
 
 
@@ -273,28 +282,40 @@ def main(argv: Sequence[str] | None = None) -> int:
                     "hospital can measure, among runs that agree on the reported AUCs.")
     parser.add_argument("file", metavar="FILE.toml", type=Path, help="the question, with its prediction")
     parser.add_argument("--out", type=Path, help="folder of the tables (default: results/NAME)")
+    parser.add_argument("--again", action="store_true", help="tables alone, from the folder's runs.csv")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     args = parser.parse_args(argv)
     asked = read(args.file)
-    file = standing.committed(args.file)
-    file.pop("root", None)
-    found, account = runs(asked, lambda line: None if args.quiet else print(line, file=sys.stderr, flush=True))
-    if found.empty or found["mechanism"].nunique() < 2:
-        raise InvalidStudy(f"{args.file}: fewer than two mechanisms have matched runs; widen `within`, or move the "
-                           "goals.")
     out = args.out or Path("results") / asked.name
-    out.mkdir(parents=True, exist_ok=True)
-    told = {"question": asdict(asked), "file": file}
-    write_text(out / "manifest.json", json.dumps(told, indent=2, default=str) + "\n")
-    for name, table in (("runs", found), ("account", account)):
-        write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    if args.again:
+        if not (out / "runs.csv").is_file():
+            raise InvalidStudy(f"{out / 'runs.csv'} does not exist: leave --again out, and the runs are made.")
+        found = pd.read_csv(out / "runs.csv")
+    else:
+        found = _made(asked, args.file, out, args.quiet)
     scores, confusion = answer(asked, found)
     for name, table in (("accuracy", scores), ("confusion", confusion)):
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
-    print(account.to_string(index=False))
     print(scores.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
-    print(confusion.pivot_table("share", ["records", "true"], "named").to_string(float_format=lambda x: f"{x:.2f}"))
+    wide = confusion.pivot_table("share", ["home", "records", "true"], "named")
+    print(wide.to_string(float_format=lambda x: f"{x:.2f}"))
     return 0
+
+
+def _made(asked: Question, file: Path, out: Path, quiet: bool) -> pd.DataFrame:
+    """The runs, written to the folder with the question, its commit, and the account of what was matched."""
+    commit = standing.committed(file)
+    commit.pop("root", None)
+    found, account = runs(asked, lambda line: None if quiet else print(line, file=sys.stderr, flush=True))
+    if found.empty or found["mechanism"].nunique() < 2:
+        raise InvalidStudy(f"{file}: fewer than two mechanisms have matched runs; widen `within`, or move the goals.")
+    out.mkdir(parents=True, exist_ok=True)
+    told = {"question": asdict(asked), "file": commit}
+    write_text(out / "manifest.json", json.dumps(told, indent=2, default=str) + "\n")
+    for name, table in (("runs", found), ("account", account)):
+        write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    print(account.to_string(index=False))
+    return found
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ def trained(file: Path, folder: Path, capsys: pytest.CaptureFixture, *more: str)
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.proof
 def test_the_simulated_hospitals_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """Two sites -> DICOM, MEDS and labels -> the adapter, signatures fitted -> pretraining, fine-tuning, a table."""
     files = written(cohorts(28, 16, prevalence=0.5, n_visits=2), tmp_path / "files")
@@ -38,7 +39,7 @@ def test_files_of_the_lmsignatures_layout(tmp_path: Path, capsys: pytest.Capture
     folder, rng = tmp_path / "in", np.random.default_rng(0)
     folder.mkdir()
     rows = ["pid,id,session,shifted_scan_date,Duration,lung_cancer,exp-000,exp-001"]
-    for n in range(12):
+    for n in range(16):
         for session in range(1 + n % 3):
             name = f"p{n}time{2001 + session}0101"
             signs = ",".join(f"{v:.3f}" for v in rng.standard_normal(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from simlab.environments.mechanisms import spec
+from simlab.environments.registry import WORLDS
 from simlab.errors import command
 from simlab.evaluation.auc import weighted_auc
 from simlab.train import mechanisms
@@ -36,9 +38,12 @@ def test_what_is_told_is_told_and_noise_is_chance(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(scope="module")
-def home() -> tuple[mechanisms.Question, Home]:
+def home() -> Iterator[tuple[mechanisms.Question, Home]]:
+    """A home hospital; its world is registered for these tests alone."""
     asked = mechanisms.Question(**{**asdict(read(FILE)), "seed": 8, "labels": 300, "unlabelled": 3000})
-    return asked, Home(asked, "mixed", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simlab.environments.registry.WORLDS", dict(WORLDS))
+        yield asked, Home(asked, "mixed", 0)
 
 
 @pytest.mark.parametrize("mechanism", ["decoupling", "missingness"])
