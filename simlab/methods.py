@@ -9,165 +9,51 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simlab.errors import OutOfDomain, unknown
-from simlab.training import curricula
 from simlab.training.method import Method, Phase
+from simlab.training.points import (
+    ENCODER,
+    EXACT,
+    JEPA,
+    POINTS,
+    SUPERVISED,
+    TOKEN_POINTS,
+    VICREG,
+    adaptations,
+    archives,
+    outside,
+    point,
+    token_point,
+    trajectories,
+)
 
 __all__ = ["METHODS", "Method", "Phase", "add", "find"]
 
 _BASELINE = "simlab.training.baselines:"
 _SEQUENCE = "simlab.training.sequence:"
 _UNLABELLED = "simlab.training.unlabelled:"
-_ENCODER = "simlab.training.arms:"
-COLD = "-cold"  # of a curriculum: without its phase 0
-_JEPA = Method(
-    "jepa-frozen",
-    "cross-modal JEPA (EMA target, predictor); encoders frozen, linear discriminant on top",
-    _ENCODER + "frozen_probe",
-    tuning="none",
-    view="cross-modal",
-    target="ema",
-    predictor="mlp",
-    theory="cross_modal",
-)
-_VICREG = Method(
-    "vicreg-frozen",
-    "cross-modal JEPA with a VICReg target; encoders frozen, linear discriminant on top",
-    _ENCODER + "frozen_probe",
-    tuning="none",
-    view="cross-modal",
-    target="online",
-    against_collapse="vicreg",
-    theory="cross_modal",
-)
-_SUPERVISED = Method(
-    "supervised",
-    "both modalities from labels alone, regularisation tuned inside the labels",
-    _ENCODER + "supervised",
-    adaptation="scratch",
-    theory="supervised_tuned",
-)
-
-# Points on the pretraining axes, each with the adaptations NAME-frozen, -frozen-ridge, -frozen-mlp, -partial,
-# -finetuned. docs/methods/ has a page for each. `theory`: CCA, where what keeps the embedding apart whitens it.
-_POINTS = (
-    ("lejepa", "LeJEPA: the two views' embeddings together, SIGReg", "online", "sigreg", "none", "cross_modal"),
-    ("barlow", "Barlow Twins between the two views", "online", "barlow", "none", "cross_modal"),
-    ("clip", "CLIP (InfoNCE) between the two views", "online", "contrastive", "none", None),
-    ("clip-learned", "CLIP with a learned temperature, as published", "online", "contrastive-learned", "none", None),
-    ("mae", "cross-modal MAE: each view reconstructs the other's features", "input", "none", "linear",
-     "cross_prediction"),
-    ("jepa-stopgrad", "cross-modal JEPA, stop-gradient target (no EMA)", "stop-gradient", "none", "mlp", None),
-    ("unguarded", "online target with nothing against collapse (it collapses: a planted failure)", "online", "none",
-     "none", None),
-)
-
-
-# Points over tokens, one a (stream, visit): name, meaning, view, target, against collapse, predictor.
-_TOKEN_POINTS = (
-    ("multimodal-jepa", "multimodal JEPA over tokens, a modality or visits masked", "both", "ema", "none",
-     "transformer"),
-    ("modality-jepa", "JEPA over tokens, a modality masked", "cross-modal", "ema", "none", "transformer"),
-    ("visit-jepa", "JEPA over tokens, visits masked", "visit", "ema", "none", "transformer"),
-    ("ijepa", "I-JEPA-style: tokens masked, EMA target", "token", "ema", "none", "transformer"),
-    ("coordinate-jepa", "JEPA over blocks of coordinates", "coordinate", "ema", "none", "transformer"),
-    ("next-jepa", "the next visit's embedding predicted from the earlier ones", "next-step", "ema", "none",
-     "transformer"),
-    ("data2vec", "data2vec-style: tokens masked, EMA target, no predictor but a linear map", "token", "ema", "none",
-     "linear"),
-    ("data2vec-modality", "as data2vec, a modality masked", "cross-modal", "ema", "none", "linear"),
-    ("data2vec-both", "as data2vec, a modality or (over one visit) tokens masked", "both", "ema", "none", "linear"),
-    ("token-mae", "MAE over tokens: what the masked ones hold is reconstructed", "token", "input", "none",
-     "transformer"),
-    ("cpc", "contrastive predictive: the next visit among other records'", "next-step", "online", "contrastive",
-     "linear"),
-    ("visit-vicreg", "VICReg between a record's visits", "visit", "online", "vicreg", "none"),
-    ("modality-vicreg", "VICReg between a record's modalities", "cross-modal", "online", "vicreg", "none"),
-    ("visit-barlow", "Barlow Twins between a record's visits", "visit", "online", "barlow", "none"),
-    ("token-lejepa", "LeJEPA between halves of a record's tokens (SIGReg)", "token", "online", "sigreg", "none"),
-    ("sigreg-jepa", "latent prediction with SIGReg: online target, no EMA", "both", "online", "sigreg", "transformer"),
-    ("ramp-jepa", "multimodal JEPA, a quarter of the visits masked at first and three quarters at last", "both", "ema",
-     "none", "transformer"),
-    ("staged-jepa", "multimodal JEPA, visits masked first, then a modality", "both", "ema", "none", "transformer"),
-)
-CURRICULA = {
-    "ramp-jepa": (Phase(1.0, masked=(0.25, 0.75)),),
-    "staged-jepa": (Phase(0.5, view="visit"), Phase(0.5, view="cross-modal")),
-}
-
-
-def _adaptations(frozen: Method, theory: str | None = None) -> tuple[Method, ...]:
-    """The ways of adapting one pretrained encoder to labels; `theory` predicts the fine-tuned one."""
-    name, meaning = frozen.name.removesuffix("-frozen"), frozen.meaning.partition(";")[0]
-    tuned = {"tuning": "cross-validated", "theory": None}
-    moved = {**tuned, "trainer": _ENCODER + "finetuned"}
-    ways = (
-        ("frozen-ridge", "frozen, ridge probe, penalty tuned", "frozen", tuned),
-        ("frozen-mlp", "frozen, an MLP head, tuned", "frozen-mlp", moved),
-        ("partial", "the last block and a head adapted to the labels", "partial", moved),
-        ("finetuned", "fine-tuned on the labels", "finetuned", {**moved, "theory": theory}),
-    )
-    return (frozen, *(
-        replace(frozen, name=f"{name}-{way}", meaning=f"{meaning}; {what}", adaptation=adaptation, **changed)
-        for way, what, adaptation, changed in ways
-    ))
-
-
-def _point(
-    name: str, meaning: str, target: str, against: str, predictor: str, theory: str | None
-) -> tuple[Method, ...]:
-    return _adaptations(replace(_JEPA, name=f"{name}-frozen", target=target, against_collapse=against,
-                                meaning=f"{meaning}; encoders frozen, linear discriminant on top", predictor=predictor,
-                                theory=theory))
-
-
-def _token_point(
-    name: str, meaning: str, view: str, target: str, against: str, predictor: str
-) -> tuple[Method, ...]:
-    return _adaptations(replace(_JEPA, name=f"{name}-frozen", view=view, target=target, against_collapse=against,
-                                meaning=f"{meaning}; encoder frozen, linear discriminant on top", predictor=predictor,
-                                theory=None, reads="tokens", curriculum=CURRICULA.get(name, ())))
-
-
-def _trajectories() -> tuple[Method, ...]:
-    """An arm a curriculum of trajectory training: clin-jepa, clin-jepa-NAME for its ablations; each that begins with
-    phase 0 also as -cold, without it."""
-    found = []
-    for name, one in curricula.CURRICULA.items():
-        if name == "no-phase0":  # clin-jepa-cold
-            continue
-        arm = "clin-jepa" if name == "clin-jepa" else f"clin-jepa-{name}"
-        whole = Method(arm, f"trajectories of whole stays: {one.meaning}; frozen", "simlab.trajectories.arms:train",
-                       view="next-step", target="ema", predictor="transformer", encoder="mlp", reads="stays",
-                       search=(), trajectory=name)
-        found.append(whole)
-        if len(one.stages) > 1 and one.stages[0].objective == "phase0":
-            found.append(replace(whole, name=f"{arm}-cold", trajectory=f"{name}{COLD}", meaning=f"as {arm}, from a "
-                                 "random encoder (no phase 0)"))
-    return tuple(found)
-
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        *_adaptations(_JEPA, "cross_modal_finetuned"),
-        *_adaptations(_VICREG, "cross_modal_finetuned"),
-        _SUPERVISED,
+        *adaptations(JEPA, "cross_modal_finetuned"),
+        *adaptations(VICREG, "cross_modal_finetuned"),
+        SUPERVISED,
         replace(
-            _SUPERVISED,
+            SUPERVISED,
             name="supervised-unregularised",
             tuning="none",
             theory="supervised",
             meaning="both modalities from labels alone, no regularisation",
         ),
         replace(
-            _SUPERVISED,
+            SUPERVISED,
             name="image-only",
             streams="image",
             theory=None,
             meaning="the first modality alone, regularisation tuned",
         ),
         replace(
-            _SUPERVISED,
+            SUPERVISED,
             name="clinical-only",
             streams="clinical",
             theory=None,
@@ -237,19 +123,48 @@ METHODS: dict[str, Method] = {
                  "cross-validated", None),
             )
         ),
-        *(method for point in _POINTS for method in _point(*point)),
-        *(method for point in _TOKEN_POINTS for method in _token_point(*point)),
+        *outside(JEPA),
+        *outside(VICREG),
+        Method("coral-ridge", "features aligned with unlabelled target records (CORAL), ridge, penalty tuned",
+               "simlab.training.target:coral_ridge", encoder="identity", adaptation="closed-form", outside="shown"),
+        *(method for one in POINTS for method in point(*one)),
+        *(method for one in TOKEN_POINTS for method in token_point(*one)),
         replace(
-            _SUPERVISED,
+            SUPERVISED,
             name="supervised-tokens",
             meaning="the token encoder from labels alone, regularisation tuned",
             reads="tokens",
             theory=None,
         ),
+        *(
+            replace(SUPERVISED, name=name, meaning=f"the token encoder from labels alone, {what}", reads="tokens",
+                    theory=None, **own)
+            for name, what, own in (
+                ("supervised-tokens-unregularised", "no regularisation", {"tuning": "none"}),
+                ("image-only-tokens", "the first modality alone, regularisation tuned", {"streams": "image"}),
+                ("clinical-only-tokens", "the second modality alone, regularisation tuned", {"streams": "clinical"}),
+            )
+        ),
+        *(
+            Method(f"{name}-{how}", f"{meaning}, {what}; then fine-tuned", f"{where}:{how.replace('-', '_')}",
+                   adaptation="scratch", reads="tokens")
+            for name, meaning, where in (
+                ("label-pretrained", "the token encoder from further labels", "simlab.training.incomplete"),
+                ("label-ridge", "linear token encoders from further labels, exactly", EXACT.removesuffix(":")))
+            for how, what in (("zero-filled", "zeros in the place of the second modality"),
+                              ("masked", "the second modality absent"),
+                              ("complete", "both modalities there (a ceiling)"))
+        ),
+        *(
+            Method(name, f"ridge on what {what} hold, penalty tuned", EXACT + "scratch", streams=streams,
+                   adaptation="scratch", reads="tokens")
+            for name, what, streams in (("tokens-ridge", "the tokens", "all"),
+                                        ("image-tokens-ridge", "the first modality's tokens", "image"))
+        ),
         Method(
             "random-tokens",
             "the token encoder at its random initialisation, frozen, ridge probe (a floor)",
-            _ENCODER + "frozen_probe",
+            ENCODER + "frozen_probe",
             reads="tokens",
         ),
         *(
@@ -258,7 +173,7 @@ METHODS: dict[str, Method] = {
             for name, what in (("gru", "a gated recurrent network"), ("tcn", "a temporal convolution"),
                                ("transformer", "a transformer"))
         ),
-        *_trajectories(),
+        *trajectories(),
         *(
             Method(name, f"{what} on what was measured and when, never a value (a floor)", _BASELINE + trainer,
                    encoder="identity", adaptation="closed-form", reads="mask")
@@ -268,17 +183,18 @@ METHODS: dict[str, Method] = {
         Method(
             "random-encoder",
             "encoders at their random initialisation, frozen, ridge probe (a floor)",
-            _ENCODER + "frozen_probe",
+            ENCODER + "frozen_probe",
         ),
         Method(
             "raw-probe",
             "a ridge probe, penalty tuned, on the raw features (a floor)",
-            _ENCODER + "frozen_probe",
+            ENCODER + "frozen_probe",
             encoder="identity",
         ),
     )
 }
 
+METHODS |= archives(METHODS)
 
 WAYS = {
     "frozen": "encoders frozen, linear discriminant",

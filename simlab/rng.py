@@ -24,6 +24,8 @@ STAGES = {
     "bootstrap": 10,
     "design": 11,  # the scramble of a Sobol design
     "tuning": 12,  # folds and proposals of hyperparameter tuning
+    "incomplete-data": 13,  # further labelled records, of which a stream was never collected
+    "target-data": 14,  # unlabelled records of the target, for arms that are shown some
 }
 
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from simlab.environments import blob_knobs, ehr_knobs, hospital_knobs, icu_knobs, nodule_knobs, visit_knobs
+from simlab.environments import (
+    archive_knobs,
+    blob_knobs,
+    ehr_knobs,
+    hospital_knobs,
+    icu_knobs,
+    nodule_knobs,
+    visit_knobs,
+)
 from simlab.environments import knobs as gaussian_knobs
 from simlab.environments.knobs import Knob
 from simlab.errors import OutOfDomain, unknown
@@ -94,3 +102,4 @@ register_world(World("nodules", nodule_knobs.NODULE_KNOBS, nodule_knobs.spec, "s
 register_world(World("hospital", hospital_knobs.HOSPITAL_KNOBS, hospital_knobs.spec, "simlab.environments.hospital"))
 register_world(World("icu", icu_knobs.ICU_KNOBS, icu_knobs.spec, "simlab.environments.icu",
                      tasks=icu_knobs.STAY_TASKS))  # fmt: skip
+register_world(World("archive", archive_knobs.ARCHIVE_KNOBS, archive_knobs.spec, "simlab.environments.archive"))

@@ -15,8 +15,10 @@ from simlab.cohort import Cohort, Scenario
 from simlab.environments.registry import find_world
 from simlab.errors import unknown
 
-# The stages that draw records. Pretraining records carry no labels.
-COHORT_STAGES = ("pretraining-data", "training-data", "validation-data", "test-data", "external-data")
+# The stages that draw records. Those for pretraining, in the source and in the target, carry no labels.
+COHORT_STAGES = ("pretraining-data", "training-data", "validation-data", "test-data", "external-data",
+                 "incomplete-data", "target-data")
+UNLABELLED = ("pretraining-data", "target-data")
 
 # Records of stage s and domain d are numbered from (s * 2^10 + d) * 2^32, so that no two cohorts share a record.
 _STAGE_BITS, _DOMAIN_BITS = 42, 32
@@ -51,7 +53,7 @@ def sample_cohort(
         domain,
         rng.generator(entropy, seed, stage, place, 1),
         first_record=(rng.STAGES[stage] << _STAGE_BITS) + (place << _DOMAIN_BITS),
-        labelled=stage != "pretraining-data",
+        labelled=stage not in UNLABELLED,
     )
     flip = getattr(spec, "flip", 0.0)
     if stage == "training-data" and flip:

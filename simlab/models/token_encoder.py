@@ -4,7 +4,8 @@
     mlp           an MLP for each source, of each token alone
     transformer   W_s x + source + part + sin-cos of time, blocks over the kept tokens, then a linear map to the width
 
-A volume that is a token whole is embedded by a small 3-D convolutional network (`cnn`) in place of W_s or the MLP.
+A volume that is a token whole is embedded by a small 3-D convolutional network (`cnn`) in place of W_s or the MLP; a
+transformer may take vectors in by an MLP in place of W_s (`vectors`).
 
 Times are read relative to the latest kept token: a record moved in time is the same record, and what is not kept, a
 later visit say, does not show in them.
@@ -75,7 +76,8 @@ def batch_of(
 
 @dataclass(frozen=True)
 class TokenEncoder:
-    """The shape of an encoder: `width` of each token's embedding, `hidden` inside, `depth` blocks."""
+    """The shape of an encoder: `width` of each token's embedding, `hidden` inside, `depth` blocks; `vectors`: what a
+    transformer takes vectors in by, one linear map ("linear") or an MLP."""
 
     layout: Layout
     kind: str = "transformer"
@@ -83,6 +85,7 @@ class TokenEncoder:
     hidden: int = 64
     depth: int = 2
     decay: str = "key"
+    vectors: str = "linear"
 
     def initialise(self, generators: Sequence[torch.Generator], prefix: str = "encoder") -> Parameters:
         """Fresh parameters, one network for each generator."""
@@ -94,8 +97,8 @@ class TokenEncoder:
                 made |= cnn.initialise(f"{prefix}.source{i}", told, outputs, self.hidden, generators)
                 continue
             inputs = source.features * told
-            sizes = (inputs, self.hidden) if self.kind == "transformer" else fleet.sizes(
-                self.kind, inputs, self.width, self.hidden)
+            kind, outputs = (self.vectors, self.hidden) if self.kind == "transformer" else (self.kind, self.width)
+            sizes = fleet.sizes(kind, inputs, outputs, self.hidden)
             made |= fleet.initialise(f"{prefix}.source{i}", sizes, generators)
         if self.kind == "transformer":
             made |= places(self.layout, f"{prefix}.place", self.hidden, generators)

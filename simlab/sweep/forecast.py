@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simlab import methods
 from simlab.sweep import boundary, plan
 from simlab.sweep.plan import Job
 from simlab.sweep.pool import Pool
@@ -61,7 +62,9 @@ def whole(study: Study, todo: Sequence[Job], workers: int, times: Mapping[str, A
     trained = sum(times["source"] * len(seeds) + sum(times["pretrain"]) * len(seeds) / len(todo[0].seeds)
                   for _, seeds in fleets)
     each = {key: sum(cell[key] for cell in times["cells"]) / len(times["cells"]) for key in times["cells"][0]}
-    target = {axis.name for axis in study.axes if axis.stage == "target"}
+    trained += plan.moved(study, todo) * sum(times["pretrain"]) / max(1, len(times["pretrain"])) / len(todo[0].seeds)
+    outside = any(methods.find(arm).outside != "none" for arm in study.arms)  # then knobs of the target fit arms anew
+    target = set() if outside else {axis.name for axis in study.axes if axis.stage == "target"}
     fitted = sum(len(_settings(study, job, target)) * len(job.seeds) for job in todo)
     units = sum(job.units for job in todo)
     work = trained + fitted * each["fits"] + units * (each["data"] + each["measures"])

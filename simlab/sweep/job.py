@@ -84,7 +84,7 @@ def _arm_rows(stages: Stages, arm: Method, cell: int, spec: Any, evaluation: _Ev
         key, fit = stages.fit(arm, spec, evaluation.seed, run_arm)
         rows = evaluation.rows(spec, arm, fit, key)
         if stages.job.artefacts and evaluation.seed in (stages.job.artefact_seeds or stages.job.seeds):
-            encoders = stages.encoders(arm, evaluation.seed) if arm.pretrained else None
+            encoders = stages.encoders(arm, evaluation.seed, spec) if arm.pretrained else None
             path = Path(stages.job.artefacts) / artefacts.name(cell, evaluation.seed, arm.name)
             artefacts.write(evaluation.artefacts(spec, fit, encoders), path)
         return rows

@@ -29,7 +29,8 @@ from simlab.sweep.schema import Study
 from simlab.training.pretrain import Settings
 
 # Raised by hand when a stage's meaning changes in a place that its sources do not show (the order of its inputs here).
-VERSIONS = {"source-data": 1, "pretraining": 1, "adaptation": 1, "evaluation": 1, "limit": 1, "trajectory": 1}
+VERSIONS = {"source-data": 1, "pretraining": 1, "target-pretraining": 1, "adaptation": 1, "evaluation": 1, "limit": 1,
+            "trajectory": 1}
 LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "lightgbm")
 DTYPE = "float32"
 NAMES = ("name", "meaning", "theory", "search")  # of a method: words about it, not what it does
@@ -69,12 +70,15 @@ class Keys:
     def source(self, spec: Any, seed: int | None = None, reads: str = "features") -> str:
         """Unlabelled records and how they are shown: of one seed, or what those of all seeds have in common.
 
-        `reads` "tokens": cut into tokens too; arms of features see the same with them and without.
+        `reads` "tokens": cut into tokens too; arms of features see the same with them and without. "tokens-alone": the
+        same tokens without features.
         """
         modules = ("simlab.environments.scenario", "simlab.models.present", self._world_module)
         fields = self._source_fields(spec)
-        if reads == "tokens":
+        if reads != "features":
             modules, fields = (*modules, "simlab.models.tokens"), {**fields, "patch": self.settings.cut}
+        if reads == "tokens-alone":
+            fields = {**fields, "features": False}
         return self._key("source-data", modules, fields, seed, "")
 
     def pretraining(self, spec: Any, arm: Method) -> str:
@@ -84,12 +88,28 @@ class Keys:
         modules = ("simlab.training.token_pretrain" if arm.reads == "tokens" else "simlab.training.pretrain",)
         return self._key("pretraining", modules, fields, self.job.seeds, self.source(spec, reads=arm.reads))
 
+    def outside(self, spec: Any) -> str:
+        """What unlabelled records of the target follow from: every field but those of training labels alone, and how
+        many there are."""
+        fields = {k: v for k, v in _fields(spec).items() if k not in ("n_lab", "flip")}
+        return _canonical({"fields": fields, "n": self.study.train.n_target, "cohort": self.study.compare.cohort})
+
+    def moved(self, spec: Any, arm: Method) -> str:
+        """A fleet's encoders that were trained on records of the target too: a change of any target knob is another."""
+        fields = {"outside": arm.outside, "target": self.outside(spec)}
+        modules = ("simlab.training.target", "simlab.environments.scenario", "simlab.models.present",
+                   self._world_module)
+        return self._key("target-pretraining", modules, fields, self.job.seeds, self.pretraining(spec, arm))
+
     def adaptation(self, spec: Any, arm: Method, seed: int) -> str:
         """A fitted arm: labels, its own axes, and the encoders it starts from (for an untrained arm: of any fleet)."""
         method = {k: v for k, v in dataclasses.asdict(arm).items() if k not in NAMES}
         fields = {"method": method, "settings": dataclasses.asdict(self.settings), "task": self.study.compare.task,
                   "records": self.before_target(spec)}
         above = self.pretraining(spec, arm) if arm.pretrained else self.source(spec, reads=arm.reads)
+        if arm.outside != "none":
+            fields["target"] = self.outside(spec)
+            above = self.moved(spec, arm) if arm.moves_outside else above
         modules = ("simlab.training.run", arm.trainer.partition(":")[0], "simlab.models.present",
                    "simlab.environments.scenario", self._world_module,
                    *(("simlab.training.token_encoders",) if arm.reads == "tokens" else ()))

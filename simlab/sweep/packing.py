@@ -28,7 +28,7 @@ ERRORS = {Diverged: "diverged", OutOfDomain: "refused"}  # of a member that coul
 class Source:
     """What remains of a seed's unlabelled records for all its other cohorts: how they are presented, whose they are."""
 
-    presentation: Presentation | Presented
+    presentation: Presentation | Presented | Tokeniser
     subjects: np.ndarray
     channels: Mapping[str, tuple[str, ...]]
 
@@ -36,13 +36,16 @@ class Source:
 def pack_source(source: Source) -> Arrays:
     """A seed's presentation, with the subjects and channels of its unlabelled records."""
     whole = source.presentation
-    shown = whole.features if isinstance(whole, Presented) else whole
-    told = {"roles": {k: list(v) for k, v in shown.roles.items()}, "visits": dict(shown.visits),
-            "channels": {k: list(v) for k, v in source.channels.items()}}
-    scaling = _scaling("", shown.scaling)
-    if isinstance(whole, Presented):
-        told["tokens"] = {"layout": asdict(whole.layout), "patch": whole.tokeniser.patch}
-        scaling |= _scaling("token-", whole.tokeniser.scaling)
+    features, cut = (whole.features, whole.tokeniser) if isinstance(whole, Presented) else (
+        (None, whole) if isinstance(whole, Tokeniser) else (whole, None))
+    told: dict[str, Any] = {"channels": {k: list(v) for k, v in source.channels.items()}}
+    scaling: Arrays = {}
+    if features is not None:
+        told |= {"roles": {k: list(v) for k, v in features.roles.items()}, "visits": dict(features.visits)}
+        scaling |= _scaling("", features.scaling)
+    if cut is not None:
+        told["tokens"] = {"layout": asdict(cut.layout), "patch": cut.patch}
+        scaling |= _scaling("token-", cut.scaling)
     return {"told": np.array(json.dumps(told)), "subjects": source.subjects, **scaling}
 
 
@@ -52,14 +55,18 @@ def _scaling(what: str, scaling: Mapping[str, tuple[np.ndarray, np.ndarray]]) ->
 
 
 def unpack_source(arrays: Mapping[str, np.ndarray]) -> Source:
+    """The presentation, subjects and channels of `pack_source`."""
     told = json.loads(str(arrays["told"]))
-    scaling = {name: (arrays[f"centre/{name}"], arrays[f"scale/{name}"]) for name in told["visits"]}
-    shown: Presentation | Presented = Presentation({k: tuple(v) for k, v in told["roles"].items()}, scaling,
-                                                   told["visits"])
+    features = cut = None
+    if "roles" in told:
+        scaling = {name: (arrays[f"centre/{name}"], arrays[f"scale/{name}"]) for name in told["visits"]}
+        features = Presentation({k: tuple(v) for k, v in told["roles"].items()}, scaling, told["visits"])
     if "tokens" in told:
         layout = scores.layout_of(told["tokens"]["layout"])
         scaling = {s.name: (arrays[f"token-centre/{s.name}"], arrays[f"token-scale/{s.name}"]) for s in layout.sources}
-        shown = Presented(shown, Tokeniser(layout, scaling, told["tokens"]["patch"]))
+        cut = Tokeniser(layout, scaling, told["tokens"]["patch"])
+    shown = Presented(features, cut) if features and cut else features or cut
+    assert shown is not None
     return Source(shown, arrays["subjects"], {k: tuple(v) for k, v in told["channels"].items()})
 
 

@@ -104,9 +104,9 @@ def _parts(group: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def recipes(study: Study) -> list[tuple[str, ...]]:
-    """The distinct pretraining recipes among the arms."""
+    """The distinct pretraining recipes among the arms (one that is pooled from the beginning has no other training)."""
     found = (methods.find(arm) for arm in study.arms)
-    return list(dict.fromkeys(method.recipe for method in found if method.pretrained))
+    return list(dict.fromkeys(method.recipe for method in found if method.pretrained and method.outside != "pooled"))
 
 
 def trainings(study: Study, todo: Sequence[Job] | None = None) -> int:
@@ -118,7 +118,20 @@ def trainings(study: Study, todo: Sequence[Job] | None = None) -> int:
         tuning = asked * n_cells(study) * study.n_seeds if todo is None else 0
         return tuning + len(arms) * sum(job.units for job in wanted)
     of = {cell: number for number, group in enumerate(source_groups(study)) for cell in group}
-    return sum(len(seeds) for _, seeds in {(of[job.cells[0]], job.seeds) for job in wanted}) * len(recipes(study))
+    before = sum(len(seeds) for _, seeds in {(of[job.cells[0]], job.seeds) for job in wanted}) * len(recipes(study))
+    return before + moved(study, wanted)
+
+
+def moved(study: Study, todo: Sequence[Job]) -> int:
+    """Trainings on records of the target that these jobs cost at most: each seed, for each setting of all knobs but
+    those of training labels alone, and each way of moving a recipe."""
+    arms = (arm for arm in map(methods.find, study.arms) if arm.moves_outside)
+    ways = {(*arm.recipe, arm.outside) for arm in arms}
+    axes = [axis.name for axis in study.axes if axis.symbol not in ("n_lab", "flip")]
+    if not ways:
+        return 0
+    points = {(tuple(cell(study, i)[name] for name in axes), job.seeds) for job in todo for i in job.cells}
+    return sum(len(seeds) for _, seeds in points) * len(ways)
 
 
 def check_budget(study: Study) -> None:

@@ -70,7 +70,7 @@ def _cell(stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Se
         if arm.trajectory:
             continue
         try:
-            stages.encoders(arm, seed)
+            stages.encoders(arm, seed, spec)
             seconds, (key, fit) = _timed(lambda a=arm: stages.fit(a, spec, seed, run_arm))
             stepped = search.by_steps(arm, settings.encoder)
             fits += seconds * (settings.finetune_steps / stages.settings.finetune_steps if stepped else 1.0)

@@ -84,6 +84,8 @@ class Train:
     diagnostics: str = setting("summary", Choice(("summary", "full")), "which diagnostics of encoders become metrics")
     fleet: int = setting(4, Interval(1, 4096, whole=True), "seeds trained together as one batched fleet (one job)")
     n_test: int = setting(20_000, Interval(100, 10_000_000, whole=True), "records in each test cohort")
+    n_target: int | None = setting(None, Interval(2, 10_000_000, whole=True), "unlabelled target records of arms that "
+                                   "use some (none given: as many as the source's)")
 
 
 @dataclass(frozen=True)

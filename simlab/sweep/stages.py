@@ -12,30 +12,33 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from simlab import cohort_checks, methods, rng
 from simlab.cohort import Cohort
+from simlab.environments.archive import shown_as
 from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
+from simlab.errors import OutOfDomain
 from simlab.evaluation.online import PREFIX
-from simlab.models import present, tokens
 from simlab.sweep import keys, packing, progress
 from simlab.sweep.cache import Cache
 from simlab.sweep.packing import Source
 from simlab.sweep.plan import Job
+from simlab.sweep.presenting import Shown, layout_of, presented, reading, target_domain
 from simlab.sweep.schema import Study
-from simlab.training import pretrain, token_encoders, token_pretrain
+from simlab.training import pretrain, target, token_encoders, token_pretrain
 from simlab.training.data import Bench, Fit, Labelled, Views
+from simlab.training.loop import Diverged
 from simlab.training.method import Method
 from simlab.training.pretrain import ROLES, Encoders, Failed, Settings
 from simlab.training.run import FAILURES
 
 KEPT = 512  # fits (measures, limits) of one job in memory: more than the labels' settings x arms of any common map
 
-Shown = present.Presentation | tokens.Presented
 Fleet = dict[int, "Encoders | Failed"]
 
 
@@ -46,9 +49,10 @@ class Stages:
         self.study, self.job, self.settings, self.spec = study, job, settings, spec
         self.cache = Cache(job.cache, job.cache_mb) if job.cache else None
         self.keys = keys.Keys(study, job, settings)
-        self.reads = "tokens" if any(methods.find(arm).reads == "tokens" for arm in study.arms) else "features"
+        self.reads = reading({methods.find(arm).reads for arm in study.arms})
         self._sources: dict[int, Source] = {}
         self._unlabelled: dict[int, tuple[Cohort, Views]] = {}
+        self._target: dict[int, tuple[str, Views]] = {}
         self._encoders: dict[tuple[str, ...], Fleet | Exception] = {}
         self._labelled: tuple[Any, tuple[Views, Cohort]] | None = None
         self._fits: _Recent[Fit] = _Recent()
@@ -75,10 +79,7 @@ class Stages:
             spec, study = self.spec, self.study
             cohort = sample_cohort(spec, "pretraining-data", spec.n_unlab, study.seed, seed, world=study.world)
             inputs = cohort.inputs(None)
-            presentation: Shown = present.fit(inputs, as_is=True)
-            if self.reads == "tokens":
-                fitted = tokens.fit(inputs, patch=self.settings.cut, visits=cohort.visits)
-                presentation = tokens.Presented(presentation, fitted)
+            presentation = presented(inputs, self.reads, self.settings, cohort.visits)
             channels = {name: stream.channels for name, stream in cohort.streams.items()}
             source = Source(presentation, np.unique(cohort.subject), channels)
             if self.cache is not None and seed not in self._sources:
@@ -87,6 +88,19 @@ class Stages:
             subject = np.unique(cohort.subject, return_inverse=True)[1]
             self._unlabelled[seed] = cohort, presentation(inputs) | {"subject": subject}
         return self._unlabelled[seed]
+
+    def target(self, spec: Any, seed: int) -> Views:
+        """The unlabelled records of the target that arms may ask for (`Method.outside`), as arms are shown them."""
+        key = self.keys.outside(spec)
+        if self._target.get(seed, ("",))[0] != key:  # the last ones asked for are kept, of each seed
+            progress.count("target-data")
+            n = self.study.train.n_target or spec.n_unlab
+            domain = target_domain(self.study)
+            cohort = sample_cohort(spec, "target-data", n, self.study.seed, seed, domain, world=self.study.world)
+            source = self.source(seed)
+            cohort_checks.check_subjects({"pretrain": source.subjects, "target": cohort.subject})
+            self._target[seed] = key, source.presentation(cohort.inputs(None))
+        return self._target[seed][1]
 
     def sample(self, spec: Any, stage: str, n: int, seed: int, domain: str = "source") -> tuple[Views, Cohort]:
         """A cohort of a later stage, and what arms are shown of it."""
@@ -104,14 +118,17 @@ class Stages:
                 cohort_checks.require(known == stream.channels,
                                       f"stream '{name}': other channels in '{where}' than in 'pretrain'")
 
-    def encoders(self, arm: Method, seed: int) -> Encoders:
-        """The encoders of the arm's recipe. Raises what their training raised."""
-        if arm.recipe not in self._encoders:
+    def encoders(self, arm: Method, seed: int, spec: Any = None) -> Encoders:
+        """The encoders of the arm's recipe; `spec`: whose target an arm trains on that does. Raises what their training
+        raised."""
+        spec = self.spec if spec is None else spec
+        place = (*arm.recipe, arm.outside, self.keys.outside(spec)) if arm.moves_outside else arm.recipe
+        if place not in self._encoders:
             try:
-                self._encoders[arm.recipe] = self._recipe(arm)
+                self._encoders[place] = self._moved(arm, spec) if arm.moves_outside else self._recipe(arm)
             except FAILURES as error:
-                self._encoders[arm.recipe] = error
-        fleet = self._encoders[arm.recipe]
+                self._encoders[place] = error
+        fleet = self._encoders[place]
         found = fleet if isinstance(fleet, Exception) else fleet[seed]
         if isinstance(found, Exception):
             raise found.with_traceback(None)
@@ -143,13 +160,37 @@ class Stages:
         key = self.keys.pretraining(self.spec, arm)
         return dict(zip(seeds, self._fleet(key, train), strict=True))
 
-    def _fleet(self, key: str, train: Callable[[], list[Encoders | Failed]]) -> list[Encoders | Failed]:
+    def _moved(self, arm: Method, spec: Any) -> Fleet:
+        """Encoders that were trained on records of this world's target too, for every seed of the job."""
+        seeds, source = self.job.seeds, replace(arm, outside="none")
+
+        def begun(seed: int) -> Encoders | Failed | None:
+            if arm.outside == "pooled":
+                return None
+            try:
+                return self.encoders(source, seed)
+            except (Diverged, OutOfDomain) as error:
+                return error
+
+        def train() -> list[Encoders | Failed]:
+            start = [begun(s) for s in seeds]
+            progress.count("target-pretraining", len(seeds))
+            pairs = [(rng.integer(self.study.seed, s, "initialisation", 1), rng.integer(self.study.seed, s, "order", 1))
+                     for s in seeds]
+            before = [self.unlabelled(s)[1] for s in seeds] if arm.outside == "pooled" else []
+            return target.trained(arm, self.settings, [self.target(spec, s) for s in seeds], before, start, pairs)
+
+        return dict(zip(seeds, self._fleet(self.keys.moved(spec, arm), train, "target-pretraining"), strict=True))
+
+    def _fleet(
+        self, key: str, train: Callable[[], list[Encoders | Failed]], name: str = "pretraining"
+    ) -> list[Encoders | Failed]:
         if self.cache is None:
             return packing.unpack_fleet(packing.pack_fleet(train()))
         with self.cache.claim(key):
             known = self.cache.get(key)
             if known is not None:
-                progress.count("pretraining/cached", len(self.job.seeds))
+                progress.count(f"{name}/cached", len(self.job.seeds))
                 return packing.unpack_fleet(known)
             packed = packing.pack_fleet(train())
             self.cache.put(key, packed)
@@ -170,6 +211,13 @@ class Stages:
         if not known.all():
             views, y = {name: x[known] for name, x in views.items()}, y[known]
         return Labelled(views, y, cohort.subject[known])
+
+    def incomplete(self, spec: Any, seed: int, how: str) -> Labelled:
+        """One seed's further labelled records, whose clinical record was never collected, shown as `how` says."""
+        study = self.study
+        cohort = sample_cohort(spec, "incomplete-data", spec.n_inc, study.seed, seed, world=study.world)
+        views = self.source(seed).presentation(shown_as(cohort, how).inputs(study.compare.task))
+        return Labelled(views, cohort.labels[study.compare.task], cohort.subject)
 
     def fit(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> tuple[str, Fit]:
         """The fitted arm and its key: from memory, the cache, or `train`. Raises what adaptation raised."""
@@ -198,11 +246,17 @@ class Stages:
         return packing.unpack_fit(packed)
 
     def _adapt(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> Fit:
-        encoders = self.encoders(arm, seed)
+        encoders = self.encoders(arm, seed, spec)
         draws = rng.integer(self.study.seed, seed, "adaptation")
-        bench = Bench(self.labelled(spec, seed), _Lazy(self, seed), encoders, self.settings.of(arm), draws)
+        more = partial(self.incomplete, spec, seed) if getattr(spec, "n_inc", 0) else None
+        bench = Bench(self.labelled(spec, seed), _Lazy(lambda: self.unlabelled(seed)[1]), encoders,
+                      self.settings.of(arm), draws, incomplete=more, target=self.outside(spec, arm, seed))
         progress.count("adaptation")
         return train(arm, bench)
+
+    def outside(self, spec: Any, arm: Method, seed: int) -> Mapping[str, np.ndarray] | None:
+        """What an arm may see of the target (`Bench.target`): sampled when it first looks."""
+        return None if arm.outside == "none" else _Lazy(lambda: self.target(spec, seed))
 
     def measured(self, key: str, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """The rows of one fitted arm in one cohort: from memory, the cache, or `measure`."""
@@ -249,12 +303,6 @@ def _followed(cohort: Cohort) -> Views:
             for name, x in cohort.factors.items() if x.size and x.ndim < 3}
 
 
-def layout_of(presentation: Shown) -> tokens.Layout:
-    """The grid of tokens that records are shown on, in a study whose arms read tokens."""
-    assert isinstance(presentation, tokens.Presented)
-    return presentation.layout
-
-
 Item = TypeVar("Item")
 
 
@@ -272,16 +320,16 @@ class _Recent(OrderedDict[str, Item]):
 
 
 class _Lazy(Mapping[str, np.ndarray]):
-    """The unlabelled records of a seed by role, sampled when an arm first looks at them."""
+    """Unlabelled records by role, sampled when an arm first looks at them."""
 
-    def __init__(self, stages: Stages, seed: int) -> None:
-        self._stages, self._seed = stages, seed
+    def __init__(self, made: Callable[[], Views]) -> None:
+        self._made = made
 
     def __getitem__(self, role: str) -> np.ndarray:
-        return self._stages.unlabelled(self._seed)[1][role]
+        return self._made()[role]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._stages.unlabelled(self._seed)[1])
+        return iter(self._made())
 
     def __len__(self) -> int:
-        return len(self._stages.unlabelled(self._seed)[1])
+        return len(self._made())

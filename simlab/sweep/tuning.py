@@ -55,8 +55,9 @@ def evaluate(study: Study, trial: Trial) -> list[dict[str, Any]]:
 def _score(stages: Stages, spec: Any, seed: int, name: str) -> float:
     """Mean AUC over five folds of the labelled records (whole subjects left out), the same folds for every trial."""
     arm, labelled = methods.find(name), stages.labelled(spec, seed)
-    encoders, records = stages.encoders(arm, seed), stages.unlabelled(seed)[1]
-    whole = Bench(labelled, records, encoders, stages.settings, rng.integer(stages.study.seed, seed, "tuning"))
+    encoders, records = stages.encoders(arm, seed, spec), stages.unlabelled(seed)[1]
+    whole = Bench(labelled, records, encoders, stages.settings, rng.integer(stages.study.seed, seed, "tuning"),
+                  stages.outside(spec, arm, seed))
     areas = []
     for inside, outside in folds(whole):
         views = {role: x[inside] for role, x in labelled.views.items()}

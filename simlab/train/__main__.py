@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     run_plugins([str(Path(name).resolve()) for name in options.plugin])
     if options.list:
         for name, meaning in methods.listed():
-            print(f"{name:26s}{meaning}")
+            print(f"{name:28s}{meaning}")
         print("\nWAY is one of:")
         for way, meaning in methods.WAYS.items():
             print(f"    {way:22s}{meaning}")

@@ -42,12 +42,17 @@ def frozen_probe(method: Method, bench: Bench) -> Fit:
 def finetuned(method: Method, bench: Bench) -> Fit:
     """The pretrained encoders, adapted to the labels together with the head: exactly where the problem is convex (all
     of linear encoders of features moves), else in the one loop."""
-    convex = method.reads == "features" and bench.settings.encoder == "linear" and method.adaptation != "frozen-mlp"
-    if not convex:
+    exact = method.reads == "features" and bench.settings.encoder == "linear" and method.adaptation != "frozen-mlp"
+    if not exact:
         return finetune.fit(method, bench)
+    return convex(method, bench, columns(bench.train.views, method.streams))
+
+
+def convex(method: Method, bench: Bench, x: Float[np.ndarray, "records features"]) -> Fit:
+    """Linear encoders fine-tuned on these features of the labelled records, solved exactly: strength tau and penalty
+    are chosen by leaving subjects out."""
     basis = directions(bench.encoders, method.roles)
     best, best_tau = None, 0.0
-    x = columns(bench.train.views, method.streams)
     for tau in TAUS:
         line = ridge.fit(stretch(x, basis, tau), bench.train.y, bench.train.subjects, FINETUNE_PENALTIES)
         if best is None or line.error < best.error:

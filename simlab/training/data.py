@@ -39,7 +39,9 @@ class Bench:
     """Everything that an arm may use, for one seed: nothing of it comes from a test or external record.
 
     `pretraining`: the unlabelled records' views, and "subject", a number for each record's; `encoders`: those of the
-    arm's recipe, pretrained or at their random initialisation; `seed`: of the arm's own draws (folds).
+    arm's recipe, pretrained or at their random initialisation; `seed`: of the arm's own draws (folds). `incomplete`:
+    further labelled records, shown in a way of `simlab.environments.archive.SHOWN`; None where there are none.
+    `target`: unlabelled records of the target, for arms that ask for them (`Method.outside`); None: there are none.
     """
 
     train: Labelled
@@ -47,6 +49,8 @@ class Bench:
     encoders: Encoders
     settings: Settings
     seed: int
+    incomplete: Callable[[str], Labelled] | None = None
+    target: Mapping[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

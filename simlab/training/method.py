@@ -18,6 +18,8 @@ ENCODERS = ("identity", "linear", "mlp", "gru", "tcn", "transformer")
 ADAPTATIONS = ("frozen", "frozen-mlp", "partial", "finetuned", "scratch", "closed-form")
 STREAMS = ("all", "image", "clinical")
 TUNINGS = ("cross-validated", "none")
+OUTSIDE = ("none", "shown", "continued", "pooled")
+VECTORS = ("linear", "mlp")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Method:
     `curriculum`: phases of the pretraining, one after the other; none: the same from beginning to end.
     `width`: of each view's representation; None: the setting's.
     `trajectory`: of an arm that reads whole stays, the curriculum of its backbone (`simlab.training.curricula`).
+    `archive`: the streams of the records that it is pretrained on, where these have fewer than it sees later.
+    `outside`: unlabelled records of the target that it uses, in a sweep: none; "shown" to its trainer; its pretraining
+    "continued" on them; or "pooled" with those of the source from the beginning (the last two: arms of features).
+    `vectors`: how a transformer over tokens takes in a vector ("linear", or an "mlp").
+    `encoder_rate`: fine-tuned encoders' learning rate as a share of the head's; None: the setting's.
     """
 
     name: str
@@ -83,6 +90,10 @@ class Method:
     curriculum: tuple[Phase, ...] = ()
     width: int | None = None
     trajectory: str = ""
+    archive: str = "all"
+    outside: str = "none"
+    vectors: str = "linear"
+    encoder_rate: float | None = None
 
     def __post_init__(self) -> None:
         for axis, allowed in (
@@ -95,6 +106,9 @@ class Method:
             ("streams", STREAMS),
             ("tuning", TUNINGS),
             ("reads", READS),
+            ("archive", STREAMS),
+            ("outside", OUTSIDE),
+            ("vectors", VECTORS),
         ):
             if getattr(self, axis) not in allowed:
                 raise OutOfDomain(f"method {self.name}: {axis} = {getattr(self, axis)!r}; known: {', '.join(allowed)}.")
@@ -112,19 +126,30 @@ class Method:
                               "together.")
         if self.width is not None and self.width < 1:
             raise OutOfDomain(f"method {self.name}: width = {self.width}; expected at least 1.")
+        if self.moves_outside and not (self.pretrained and self.reads == "features"):
+            raise OutOfDomain(f"method {self.name}: outside = {self.outside!r} is of a pretraining of features; use "
+                              "outside = 'shown'.")
+        if self.encoder_rate is not None and self.encoder_rate <= 0:
+            raise OutOfDomain(f"method {self.name}: encoder_rate = {self.encoder_rate}; expected a positive number.")
+        if self.vectors != "linear" and self.reads != "tokens":
+            raise OutOfDomain(f"method {self.name}: vectors = {self.vectors!r} needs reads = 'tokens'.")
         self._check_streams()
         self._check_curriculum()
 
     def _check_streams(self) -> None:
         """Refuse an arm of one stream that needs both, or that reads what is not told by stream."""
+        if self.archive != "all" and (self.streams != "all" or not self.pretrained):
+            raise OutOfDomain(f"method {self.name}: archive = {self.archive!r} is of arms that are pretrained on one "
+                              "stream and see all later; use streams alone where it never sees another.")
         views = {self.view, *(phase.view for phase in self.curriculum)}
         needs = (
             "pretraining between two views of features takes both" if self.reads == "features" and self.pretrained
             else "the view cross-modal takes both" if views & {"cross-modal", "both"}
             else f"reads = {self.reads!r} is of all streams" if self.reads in ("hours", "mask", "stays") else ""
         )
-        if self.streams != "all" and needs:
-            raise OutOfDomain(f"method {self.name}: streams = {self.streams!r}, but {needs}; use streams = 'all', or "
+        which = "streams" if self.streams != "all" else "archive"
+        if getattr(self, which) != "all" and needs:
+            raise OutOfDomain(f"method {self.name}: {which} = {getattr(self, which)!r}, but {needs}; use 'all', or "
                               "reads = 'tokens' and a view within one stream (visit, token, coordinate, next-step).")
 
     def _check_curriculum(self) -> None:
@@ -148,15 +173,27 @@ class Method:
         return STREAMS[1:] if self.streams == "all" else (self.streams,)
 
     @property
+    def pretraining_roles(self) -> tuple[str, ...]:
+        """The roles that it is pretrained on: those that it sees, or those that its archive has."""
+        return self.roles if self.archive == "all" else (self.archive,)
+
+    @property
     def pretrained(self) -> bool:
         """Whether the arm uses the unlabelled records through gradient pretraining."""
         return self.view != "none"
 
     @property
+    def moves_outside(self) -> bool:
+        """Whether its encoders are trained on records of the target, and so anew for each setting of its knobs."""
+        return self.outside in ("continued", "pooled")
+
+    @property
     def recipe(self) -> tuple[str, ...]:
         """What pretraining depends on: arms of equal recipe share one pretrained encoder a seed."""
-        more = (self.streams if self.pretrained and self.streams != "all" else "", "_".join(map(str, self.curriculum)),
-                f"w{self.width}" if self.width else "", self.trajectory)
+        only = self.streams if self.archive == "all" else self.archive
+        more = (only if self.pretrained and only != "all" else "", "_".join(map(str, self.curriculum)),
+                f"w{self.width}" if self.width else "", self.trajectory,
+                f"vectors-{self.vectors}" if self.vectors != "linear" else "")
         own = (self.view, self.target, self.against_collapse, self.predictor, self.encoder, self.reads)
         return (*own, *filter(None, more))
 

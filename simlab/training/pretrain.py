@@ -63,8 +63,10 @@ class Settings:
         return None if self.volume == "cnn" else self.patch
 
     def of(self, method: Method) -> Settings:
-        """These, with the width of a method that has its own."""
-        return self if method.width is None else replace(self, width=method.width)
+        """These, with the width and the encoder's rate of a method that has its own."""
+        own = {"width": method.width, "encoder_rate": method.encoder_rate}
+        own = {name: value for name, value in own.items() if value is not None}
+        return replace(self, **own) if own else self
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,11 @@ def pretrain(
     report: loop.Report | None = None,
     checkpoint: Path | None = None,
     every: int = 0,
+    start: Sequence[Encoders] = (),
 ) -> list[Encoders | Failed]:
     """Pretrain one encoder pair per member on its own unlabelled pairs.
+
+    `start`: encoders that members begin with, in the place of a random initialisation (predictors begin anew).
 
     `views`: for each role (members, records, features) float32; `seeds`: per member (initialisation, order). Members of
     equal shape train together and do not affect each other. Beside the roles `views` may hold what is watched along the
@@ -154,8 +159,9 @@ def pretrain(
     if method.reads != "features":
         raise OutOfDomain(f"method {method.name} reads tokens, which these records were not cut into.")
     if settings.width == 1 and len(seeds) > 1:  # a product of one column may round otherwise in another fleet
-        return one_by_one(lambda own, *rest: pretrain(own, method, settings, *rest), views, seeds, report, checkpoint,
-                          every)
+        each = iter(start)
+        return one_by_one(lambda own, *rest: pretrain(own, method, settings, *rest, [next(each)] if start else ()),
+                          views, seeds, report, checkpoint, every)
     device = find_device(settings.device)
     data = {role: torch.as_tensor(views[role], dtype=torch.float32).to(device) for role in ROLES}
     members, records = data["image"].shape[:2]
@@ -164,6 +170,8 @@ def pretrain(
     inputs = {role: data[role].shape[2] for role in ROLES}
     generators = [_generator(initial) for initial, _ in seeds]
     parameters = _initial(inputs, settings, generators)
+    if start:
+        parameters |= {name: torch.cat([own.parameters[name] for own in start]) for name in parameters}
     if method.predictor != "none":
         for role in ROLES:
             outputs = inputs[objective.OTHER[role]] if method.target == "input" else settings.width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from simlab.errors import UnknownName
+from simlab.errors import OutOfDomain, UnknownName
 from simlab.training.data import Bench, Fit
 from simlab.training.method import Method
 
@@ -19,7 +19,11 @@ def reason(error: Exception) -> str:
 
 
 def run_arm(method: Method, bench: Bench) -> Fit:
-    """The fitted arm. Raises UnknownName when its trainer does not exist; what the trainer raises passes through."""
+    """The fitted arm. Raises UnknownName when its trainer does not exist, OutOfDomain when it asks for target records
+    and there are none; what the trainer raises passes through."""
+    if method.outside != "none" and bench.target is None:
+        raise OutOfDomain(f"method {method.name} needs unlabelled records of the target, which only a sweep draws: "
+                          "name it in a study's compare.arms (docs/methods/target.md).")
     module, _, name = method.trainer.partition(":")
     trainer = getattr(import_module(module), name, None)
     if trainer is None:

@@ -90,7 +90,7 @@ def shape(layout: Layout, method: Method, settings: Settings) -> tuple[TokenEnco
     cut = any(view == "coordinate" for view in (method.view, *(phase.view for phase in method.curriculum)))
     blocks = settings.coordinates if cut else 1
     made = TokenEncoder(layout.split(blocks), settings.token_encoder, settings.width, settings.hidden, settings.depth,
-                        settings.decay)
+                        settings.decay, method.vectors)
     return made, blocks
 
 

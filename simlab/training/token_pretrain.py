@@ -226,7 +226,7 @@ class Task:
         found = {"skill": self.terms.skill(prediction, goal, scale, flat)}
         if self.method.predictor != "none":
             role = self.places.role.to(goal.device)[draw.slots].flatten(1)
-            for i, name in ((i, name) for i, name in enumerate(ROLES) if name in self.method.roles):
+            for i, name in ((i, name) for i, name in enumerate(ROLES) if name in self.method.pretraining_roles):
                 rows = [role[m] == i for m in range(len(role))]
                 if all(int(r.sum()) > 1 for r in rows):
                     found[f"skill-{name}"] = torch.cat([
@@ -234,7 +234,7 @@ class Task:
                                          None if scale is None else scale[m : m + 1],
                                          None if flat is None else flat[m : m + 1, r]) for m, r in enumerate(rows)])
         made = readout(whole, batch, layout, self.settings.readout)
-        shown = {name: made[name] for name in self.method.roles}
+        shown = {name: made[name] for name in self.method.pretraining_roles}
         there = {name: (batch.seen & tokens_of(layout, (name,)).to(goal.device)).any(dim=2) for name in shown}
         found |= spectrum.along(shown, beside.get("subject"), there) | online_probe.along(shown, beside)
         if self.state:
@@ -253,7 +253,7 @@ class Draws:
         settings, layout = task.settings, task.encoder.layout
         self.task, self.order, self.device = task, order, device
         self.tokens, self.times = tokens.to(device), times.to(device)
-        self.kept = tokens_of(layout, task.method.roles)
+        self.kept = tokens_of(layout, task.method.pretraining_roles)
         self.seen = seen_tokens(tokens, times, layout, settings.missing) & self.kept
         names = dict.fromkeys((task.method.view, *(p.view for p in task.method.curriculum if p.view)))
         self.rows = {name: self._split(name) for name in names}  # of every member, by view

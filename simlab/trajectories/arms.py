@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from simlab.cohort import Cohort
-from simlab.methods import COLD, Method
+from simlab.methods import Method
 from simlab.models import windows
 from simlab.training import curricula, trajectory
+from simlab.training.points import COLD
 from simlab.training.pretrain import Settings
 from simlab.trajectories import tasks
 from simlab.trajectories.evaluate import Plan, Report, evaluate, mean_areas

@@ -106,12 +106,14 @@ def test_every_method_is_kept_and_read_back_with_the_same_bits(encoder: str, mon
     for name, method in METHODS.items():
         if encoder == "mlp" and method.encoder == "identity":
             continue  # the same as with linear encoders
+        if encoder == "mlp" and method.trainer.endswith("coral_finetuned"):
+            continue  # of linear encoders alone
         if method.reads == "hours" or (method.pretrained and not name.startswith(("vicreg", "coordinate-jepa"))):
             continue  # hours are in no study; the adaptations of all points are the same
         start = encoders
         if method.reads == "tokens":
             (start,) = random_tokens(layout, method, replace(settings, depth=1), [1])
-        fit = packing.plain(run_arm(method, Bench(train, unlabelled, start, settings, 7)))
+        fit = packing.plain(run_arm(method, Bench(train, unlabelled, start, settings, 7, views(90))))
         packed = packing.pack_fit(fit)
         assert packed is not None, method.name
         again = packing.unpack_fit(packed)

@@ -91,17 +91,18 @@ RICH = {  # a setting in which every knob matters
     "longitudinal": {"n_unlab": 40, "n_lab": 12, "d_ni": 1, "d_nc": 1, "n_visits": 3, "times": "hawkes", "b_h": 0.3,
  "p_miss": 0.2, "gamma_1": 0.3, "gamma_obs": 0.2},
     "blobs": {"n_unlab": 12, "n_lab": 12},
+    "archive": {"n_unlab": 40, "n_lab": 12, "n_inc": 12, "d_ni": 1, "d_nc": 1, "n_visits": 3},
 }
 UPSTREAM = {"source-data": {"source-data", "pretraining", "adaptation", "test", "external"},
             "adaptation": {"adaptation", "test", "external"}, "test": {"test"}, "external": {"external"}}
 
 
-LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal", "blobs")]
+LONGER = [pytest.param(name, marks=pytest.mark.proof) for name in ("plain", "longitudinal", "blobs", "archive")]
 
 
 @pytest.mark.parametrize("setting", ["gaussian", *LONGER])
 def test_no_knob_moves_records_behind_a_keys_back(setting: str) -> None:
-    world = setting if setting in ("longitudinal", "blobs") else "gaussian"
+    world = setting if setting in ("longitudinal", "blobs", "archive") else "gaussian"
     where, asked = find_world(world), small(world)
     base = where.spec(**RICH[setting])
     before, told, moved = records(world, base), keyed(asked, base), set()
@@ -137,6 +138,23 @@ def test_knobs_of_a_late_stage_leave_the_keys_before_it() -> None:
     assert changed(base, keyed(asked, spec(rel_ci=0.5))) == set(base)
     shown = {"shortcut": "both", "lambda_s": 0.3}  # the label is in the features: its knobs are the source's too
     assert changed(keyed(asked, spec(**shown)), keyed(asked, spec(**shown, h2=0.3))) == set(base)
+
+
+def test_a_target_knob_moves_the_keys_of_arms_that_are_shown_the_target_and_of_no_other() -> None:
+    asked, spec = small(), find_world("gaussian").spec
+    for name in ("coral-ridge", "vicreg-continued-frozen", "vicreg-pooled-frozen"):
+        arm = METHODS[name]
+        base = keyed(asked, spec(), arm)
+        assert base["pretraining"] == keyed(asked, spec(), ARM)["pretraining"] or not arm.pretrained
+        assert changed(base, keyed(asked, spec(kappa_e=0.5), arm)) == {"adaptation", "test", "external"}
+        assert changed(base, keyed(small(n_target=50), spec(), arm)) == {"adaptation", "test", "external"}
+    made = keys.Keys(asked, plan.jobs(asked)[0], Settings())
+    continued, pooled = METHODS["vicreg-continued-frozen"], METHODS["vicreg-pooled-frozen"]
+    told = made.moved(spec(), continued)
+    assert told == made.moved(spec(n_lab=90, flip=0.1), continued)  # training labels are none of its records
+    others = [made.moved(spec(**more), continued) for more in ({"kappa_e": 0.5}, {"h2": 0.3}, {"rel_ci": 0.5})]
+    assert len({told, made.moved(spec(), pooled), *others}) == 5
+    assert keyed(small(n_target=50), spec()) == keyed(asked, spec())
 
 
 def test_seeds_studies_and_settings() -> None:
@@ -176,19 +194,24 @@ def test_every_axis_of_a_method_is_in_its_keys_and_its_name_is_not() -> None:
     asked, spec = small(), find_world("gaussian").spec()
     arm, within = METHODS["jepa-frozen"], METHODS["visit-jepa-frozen"]  # of both streams; of tokens, or of one stream's
     base = keyed(asked, spec, arm)
-    values = {"target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
+    values = {"archive": "image",
+              "target": "stop-gradient", "against_collapse": "sigreg", "predictor": "linear", "encoder": "mlp",
               "adaptation": "finetuned", "streams": "image", "tuning": "cross-validated",
-              "trainer": "simlab.training.arms:finetuned", "reads": "tokens", "width": 6,
+              "trainer": "simlab.training.arms:finetuned", "reads": "tokens", "width": 6, "outside": "shown",
+              "vectors": "mlp", "encoder_rate": 0.5,
               "curriculum": (Phase(0.5, held=("image",)), Phase(0.5))}
-    late = {"adaptation", "tuning", "trainer"}
+    late = {"adaptation", "tuning", "trainer", "outside", "encoder_rate"}
     for field, value in values.items():
-        one = within if field == "streams" else arm
+        one = within if field in ("streams", "archive", "vectors") else arm
         differs = changed(keyed(asked, spec, one), keyed(asked, spec, dataclasses.replace(one, **{field: value})))
         assert differs == {"adaptation", "test", "external"} | (set() if field in late else {"pretraining"}), field
     for field, value in {"name": "other", "meaning": "words", "theory": None, "search": ("width",)}.items():
         assert keyed(asked, spec, dataclasses.replace(arm, **{field: value})) == base
     told = {f.name for f in dataclasses.fields(Method)}
-    assert told == {*values, "view", "name", "meaning", "theory", "search"}  # a new axis is added here, and so to a key
+    assert told == {*values, "view", "trajectory", "name", "meaning", "theory", "search"}  # a new axis: a key too
+    stays, made = METHODS["clin-jepa"], keys.Keys(asked, plan.jobs(asked)[0], Settings())
+    other = dataclasses.replace(stays, trajectory="no-sync")
+    assert made.trajectory(spec, stays, 0) != made.trajectory(spec, other, 0)  # a backbone's curriculum is in its key
     supervised = changed(base, keyed(asked, spec, METHODS["supervised"]))  # the view, which goes with the target
     assert supervised == {"pretraining", "adaptation", "test", "external"}
 
