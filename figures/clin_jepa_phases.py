@@ -39,12 +39,12 @@ def draw(data: Data) -> Figure:
     arms = list(data.inputs[0].study.arms)
     figure = Figure(figsize=(WIDE, 3.6), layout="constrained")
     panels = figure.subplots(1, 4, sharey=True, width_ratios=(1.1, 1.3, 1, 1))
-    _points(panels[0], data, arms, ("drift-48", "drift-fixed-48"), "L1 at 48 h over 1 h, minus 1")
+    _points(panels[0], data, arms, ("drift-48", "drift-fixed-48"), "L1 at 48 h over 1 h, less 1")
     _bars(panels[1], data, arms)
-    _points(panels[2], data, arms, ("auc-mean", "auc-rolled-mean"), "AUROC, mean of 15 tasks")
+    _points(panels[2], data, arms, ("auc-mean", "auc-rolled-mean"), "mean AUROC, 15 tasks")
     _points(panels[3], data, arms, ("displacement-regime-latent", "displacement-regime-raw-features"),
-            "displacement, worse over stable")
-    titles = ("drift at 48 h", "what it is made of (log)", "tasks, frozen", "geometry")
+            "worse over stable")
+    titles = ("drift at 48 h", "what it is made of (log)", "tasks, frozen", "displacement")
     for panel, title, line in zip(panels, titles, (0, 0, None, 1), strict=True):
         panel.set_title(title, loc="left")
         panel.spines[["top", "right"]].set_visible(False)

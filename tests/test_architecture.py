@@ -30,6 +30,8 @@ FORBIDDEN = {
     "simlab.objectives": (*_ABOVE_MODELS, "simlab.environments", "simlab.limits"),
     "simlab.training": _ABOVE_MODELS[1:],
     "simlab.methods": _ABOVE_MODELS[2:],
+    "simlab.evaluation": _ABOVE_MODELS,
+    "simlab.trajectories": ("simlab.sweep", "simlab.train", "simlab.explore"),
     "simlab.sweep": ("simlab.train", "simlab.explore"),
     "simlab.report": (*_ABOVE_MODELS, "simlab.environments", "simlab.limits", "simlab.models", "simlab.objectives"),
 }

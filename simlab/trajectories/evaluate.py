@@ -14,7 +14,7 @@ from sklearn.linear_model import RidgeCV
 
 from simlab.cohort import Cohort
 from simlab.errors import InvalidCohort, OutOfDomain
-from simlab.evaluation import decoding, geometry, intervals
+from simlab.evaluation import decoding, geometry
 from simlab.evaluation import drift as drifts
 from simlab.trajectories import groups
 from simlab.trajectories.landmarks import BACK, CONTEXTS, Landmarks, landmarks
@@ -307,7 +307,3 @@ def mean_areas(rows: Sequence[Scored], arm: str) -> tuple[float, int] | None:
     """The mean AUROC of an arm over the tasks in which it has one, and how many these are."""
     values = [row.auroc.value for row in rows if row.arm == arm and row.auroc is not None]
     return (float(np.mean(values)), len(values)) if values else None
-
-
-__all__ = ["ACTIONS", "Best", "DriftRow", "Frozen", "Latents", "Plan", "Report", "evaluate", "intervals",
-           "linear_forecast", "mean_areas"]

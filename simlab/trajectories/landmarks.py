@@ -92,8 +92,3 @@ def _shown(cohort: Cohort, row: Int[np.ndarray, "questions"], hour: Int[np.ndarr
     streams[HOUR] = Stream(hours, np.ones(hours.shape, dtype=bool), (HOUR,), ("h",))
     record = np.char.add(np.char.add(cohort.record[row].astype(str), "@"), hour.astype(str))
     return Cohort(streams, np.full(len(row), back, dtype=np.int64), record, cohort.subject[row], cohort.site[row])
-
-
-def first_of(cohort: Cohort, most: int) -> Cohort:
-    """The cohort, or its first `most` stays."""
-    return cohort if len(cohort) <= most else cohort.take(np.arange(most))

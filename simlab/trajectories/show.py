@@ -36,7 +36,7 @@ def text(report: Report) -> str:
     """The report as tables, each with what its columns mean."""
     blocks = [_shape(report), _drift(report), _parts(report), *_geometry(report), _decoded(report), _tasks(report)]
     if report.notes:
-        blocks.append("\n".join(["Not measured:", *(f"  {note}" for note in report.notes)]))
+        blocks.append("\n".join(["Notes:", *(f"  {note}" for note in report.notes)]))
     return "\n\n".join(block for block in blocks if block)
 
 
