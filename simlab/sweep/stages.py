@@ -246,13 +246,16 @@ class Stages:
         return packing.unpack_fit(packed)
 
     def _adapt(self, arm: Method, spec: Any, seed: int, train: Callable[[Method, Bench], Fit]) -> Fit:
-        encoders = self.encoders(arm, seed, spec)
-        draws = rng.integer(self.study.seed, seed, "adaptation")
-        more = partial(self.incomplete, spec, seed) if getattr(spec, "n_inc", 0) else None
-        bench = Bench(self.labelled(spec, seed), _Lazy(lambda: self.unlabelled(seed)[1]), encoders,
-                      self.settings.of(arm), draws, incomplete=more, target=self.outside(spec, arm, seed))
+        bench = self.bench(arm, spec, seed, "adaptation")
         progress.count("adaptation")
         return train(arm, bench)
+
+    def bench(self, arm: Method, spec: Any, seed: int, stage: str) -> Bench:
+        """Everything that an arm may use of one seed; its own draws are those of `stage`."""
+        encoders, draws = self.encoders(arm, seed, spec), rng.integer(self.study.seed, seed, stage)
+        more = partial(self.incomplete, spec, seed) if getattr(spec, "n_inc", 0) else None
+        return Bench(self.labelled(spec, seed), _Lazy(lambda: self.unlabelled(seed)[1]), encoders,
+                     self.settings.of(arm), draws, incomplete=more, target=self.outside(spec, arm, seed))
 
     def outside(self, spec: Any, arm: Method, seed: int) -> Mapping[str, np.ndarray] | None:
         """What an arm may see of the target (`Bench.target`): sampled when it first looks."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simlab import methods, rng
+from simlab import methods
 from simlab.evaluation.auc import label_auc, rank
 from simlab.sweep import job as jobs
 from simlab.sweep import plan, progress
@@ -21,7 +21,7 @@ from simlab.sweep.schema import Setting, Study
 from simlab.sweep.stages import Stages
 from simlab.sweep.trial import Trial
 from simlab.training.baselines import folds
-from simlab.training.data import Bench, Labelled
+from simlab.training.data import Labelled
 from simlab.training.pretrain import Settings
 from simlab.training.run import FAILURES, reason, run_arm
 
@@ -54,10 +54,9 @@ def evaluate(study: Study, trial: Trial) -> list[dict[str, Any]]:
 
 def _score(stages: Stages, spec: Any, seed: int, name: str) -> float:
     """Mean AUC over five folds of the labelled records (whole subjects left out), the same folds for every trial."""
-    arm, labelled = methods.find(name), stages.labelled(spec, seed)
-    encoders, records = stages.encoders(arm, seed, spec), stages.unlabelled(seed)[1]
-    whole = Bench(labelled, records, encoders, stages.settings, rng.integer(stages.study.seed, seed, "tuning"),
-                  stages.outside(spec, arm, seed))
+    arm = methods.find(name)
+    whole = stages.bench(arm, spec, seed, "tuning")
+    labelled = whole.train
     areas = []
     for inside, outside in folds(whole):
         views = {role: x[inside] for role, x in labelled.views.items()}

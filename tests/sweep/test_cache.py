@@ -113,7 +113,7 @@ def test_every_method_is_kept_and_read_back_with_the_same_bits(encoder: str, mon
         start = encoders
         if method.reads == "tokens":
             (start,) = random_tokens(layout, method, replace(settings, depth=1), [1])
-        fit = packing.plain(run_arm(method, Bench(train, unlabelled, start, settings, 7, views(90))))
+        fit = packing.plain(run_arm(method, Bench(train, unlabelled, start, settings, 7, target=views(90))))
         packed = packing.pack_fit(fit)
         assert packed is not None, method.name
         again = packing.unpack_fit(packed)
