@@ -76,6 +76,7 @@ def publish(study: Study, folder: Folder, into: Path, with_failures: bool = Fals
     path = into / study.name
     _same_study(path, study)
     copied = {name: (folder.path / name).read_bytes() for name in COPIED if (folder.path / name).is_file()}
+    copied = {name: content for name, content in copied.items() if content}  # of one cell there is no boundary
     frozen = _shareable(folder.read_frozen())
     copied[STUDY] = fields.dump(frozen).encode()
     drawn = page.render(open_results(folder.path), again.published(study, path), finish.leak_message(table))

@@ -41,8 +41,7 @@ def further(method: Method, bench: Bench, how: str) -> Labelled:
     """The further labelled records, shown so. Raises OutOfDomain where there are none."""
     if bench.incomplete is None:
         raise OutOfDomain(f"method {method.name} is pretrained on labelled records without a clinical record, and "
-                          "there are none: take the world archive with n_incomplete above 0, and a design other than "
-                          "tune.")
+                          "there are none: take the world archive with n_incomplete above 0.")
     return bench.incomplete(how)
 
 
