@@ -12,8 +12,8 @@ from simlab.evaluation import decoding
 from simlab.evaluation.intervals import Interval
 from simlab.trajectories.evaluate import DriftRow, Report, mean_areas
 
-PARTS = ("survivorship", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")
-WORDS = {"nonstationarity": "non-stationarity", "horizon_cost": "horizon's own cost"}
+PARTS = ("survivorship", "sample", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")
+WORDS = {"sample": "its sample", "nonstationarity": "non-stationarity", "horizon_cost": "horizon's own cost"}
 
 
 def as_json(report: Report) -> str:
@@ -79,7 +79,8 @@ def _parts(report: Report) -> str:
     if len(rows) == 1:
         return ""
     return "\n".join(["What the published drift is made of (natural logarithms; they add up to ln(1 + drift); "
-                      f"reference: {report.reference}):", "", *_columns(rows)])
+                      f"reference: {report.reference}; its sample: by chance of the stays that it forecasts):", "",
+                      *_columns(rows)])
 
 
 def _geometry(report: Report) -> Iterable[str]:
