@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     folder = options.out or Path("runs") / "train" / f"{Path(options.data).stem}-{method.name}"
     frozen = {"data": options.data, "arms": [a.name for a in compared], "settings": asdict(given), "sizes": sizes,
               "knobs": texts, "seed": options.seed, "splits": options.splits, "task": options.task}  # fmt: skip
+    _free(folder)
     run_folder.open_folder(folder, frozen)
     say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     names = [a.name for a in others]
@@ -70,6 +72,13 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     run_folder.save(folder / "result.json", {**frozen, **run_folder.provenance(), **shown})
     print(json.dumps(shown, allow_nan=False) if options.json else _text(method, options, reports, shown, folder))
     return 0
+
+
+def _free(folder: Path) -> None:
+    """A run that failed kept nothing: its folder is not another run's."""
+    if not (folder / "result.json").exists() and not any((folder / "parts").glob("*")):
+        with suppress(OSError):
+            (folder / "run.json").unlink(missing_ok=True)
 
 
 def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[str, int], dict[str, str]]:
@@ -87,7 +96,7 @@ def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[st
             sizes[key] = _number(key, text, int)
         elif key in types:
             chosen[key] = _typed(key, text, str(types[key]))
-            if key == "rate_predictor" and not chosen[key] > 0:
+            if key in ("rate_predictor", "clip") and not chosen[key] > 0:
                 raise OutOfDomain(f"--set {key} = {text}: expected a positive number.")
             if key in SHARES and not chosen[key] < 1:
                 raise OutOfDomain(f"--set {key} = {text}: expected a share below 1.")

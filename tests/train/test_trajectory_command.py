@@ -82,6 +82,7 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     (["--data", "icu", "--compare", "supervised"], "--compare supervised"),
     (["--data", "icu", "--labels", "50"], "not for trajectories"),
     (["--data", "icu", "--set", "rate_predictor=0"], "expected a positive number"),
+    (["--data", "icu", "--set", "clip=0"], "expected a positive number"),
     (["--data", "icu", "--set", "dropout=1"], "expected a share below 1"),
     (["--data", "icu", "--task", "kidney-failur"], "did you mean kidney-failure"),
     (["--data", "icu", "--splits", "3"], "a world is one seed"),
@@ -90,6 +91,16 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
 def test_mistakes_are_one_line(words: list[str], says: str, tmp_path: Path) -> None:
     with pytest.raises(SimlabError, match=says):
         main(["clin-jepa", *words, "--out", str(tmp_path / "run")])
+
+
+def test_a_run_that_failed_leaves_its_folder_free(tmp_path: Path) -> None:
+    """The command that was corrected is not refused as another run."""
+    for phi in ("2", "3"):
+        with pytest.raises(SimlabError, match=f"phi .* = {phi}"):
+            main(["clin-jepa", "--data", "icu", "--set", f"phi={phi}", "--out", str(tmp_path / "run")])
+    (tmp_path / "run" / "result.json").write_text("{}")
+    with pytest.raises(SimlabError, match="holds another run"):
+        main(["clin-jepa", "--data", "icu", "--set", "phi=4", "--out", str(tmp_path / "run")])
 
 
 def test_an_arm_of_whole_stays_is_no_comparator(tmp_path: Path) -> None:
