@@ -119,7 +119,8 @@ def _tasks(report: Report) -> str:
     told = {f"  {row.task}, {row.arm}: {row.failed}" if sum(r.task == row.task and bool(r.failed)
             for r in report.tasks) < len(arms) else f"  {row.task}: {row.failed}" for row in report.tasks if row.failed}
     return "\n".join(["Tasks from one frozen backbone (encoded, rolled out) and from labels alone: AUROC [95 %, over "
-                      "subjects]; best possible: the AUC of the known risk.", "", *_columns(rows), *sorted(told)])
+                      "subjects]; best possible: the AUC of the risk, known or simulated.", "", *_columns(rows),
+                      *sorted(told)])
 
 
 def _percent(value: float | None) -> str:
