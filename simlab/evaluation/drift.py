@@ -45,6 +45,8 @@ class Parts:
     """log(L1(h) / L1(1)) of the published form as a sum, exactly; each part in natural logarithms.
 
     `survivorship`: log of the published ratio over the fixed cohort's: what comes of comparing other records.
+    `sample`: log of the fixed cohort's ratio over that of its records which the reference forecasts: chance alone, 0
+    where it forecasts all; all further parts are of these records.
     `nonstationarity`: log(R(h) / R(1)), R the fixed cohort's distance from the mean of its hour in a reference space
     (true state, or raw features): patients come closer together, whoever encodes them.
     `contraction`: log(V(h) / V(1)) - nonstationarity, V that distance in the latents: the encoder draws later hours
@@ -53,8 +55,8 @@ class Parts:
     `underfit`: -log(M(1) / M*(1)), M = error over V: a poor first step in the denominator; below 0 it hides drift.
     `remainder`: log(M(h) / M*(h)): what the forecast loses to the reference at h (accumulated error of the rollout).
 
-    total = survivorship + nonstationarity + contraction + horizon_cost + underfit + remainder. Without a reference
-    forecast the last three are one: `remainder` = log(M(h) / M(1)), the other two None.
+    total = survivorship + sample + nonstationarity + contraction + horizon_cost + underfit + remainder. Without a
+    reference forecast the last three are one: `remainder` = log(M(h) / M(1)), the other two None.
     """
 
     horizon: int
@@ -65,6 +67,7 @@ class Parts:
     horizon_cost: float | None
     underfit: float | None
     remainder: float
+    sample: float = 0.0
 
 
 def errors(
@@ -161,26 +164,25 @@ def apportion(
 
     error: of the forecast; spread: of the mean at hour as a forecast, in the latents; reference_spread: the same in a
     reference space; best: of a reference forecast in the latents (the simulated optimum of a world). All four come
-    from `errors` over the same records, NaN where a record has ended. The fixed cohort is that of the records which
-    the reference forecasts at every horizon (it may be simulated for some of them only).
+    from `errors` over the same records, NaN where a record has ended. A reference may forecast some records only (one
+    that is simulated): what they differ by from the whole fixed cohort is `sample`, and no survivorship.
     """
     _check(error, at)
-    matched = np.isfinite(error).all(axis=1)
-    if best is not None:
-        matched &= np.isfinite(best).all(axis=1)
+    lasting = np.isfinite(error).all(axis=1)
+    matched = lasting if best is None else lasting & np.isfinite(best).all(axis=1)
     found: list[Parts | None] = []
     for h in at:
-        naive = _ratio(error, h)
+        naive, whole = _ratio(error, h), _ratio(error[lasting], h)
         grown = [_ratio(x[matched], h) for x in (error, spread, reference_spread)]
-        if naive is None or None in grown:
+        if naive is None or whole is None or None in grown:
             found.append(None)
             continue
         fixed, latent, reference = (math.log(r) for r in grown)  # type: ignore[arg-type]
-        total = math.log(naive)
-        shared = (h, total, total - fixed, reference, latent - reference)
+        total, chance = math.log(naive), math.log(whole) - fixed
+        shared = (h, total, total - math.log(whole), reference, latent - reference)
         skill = fixed - latent  # log(M(h) / M(1))
         if best is None:
-            found.append(Parts(*shared, None, None, skill))
+            found.append(Parts(*shared, None, None, skill, chance))
             continue
         step = [_mean(x[matched, 0]) for x in (error, best)]
         optimum = _ratio(best[matched], h)
@@ -188,7 +190,7 @@ def apportion(
             found.append(None)
             continue
         cost, underfit = math.log(optimum) - latent, -math.log(step[0] / step[1])  # type: ignore[operator]
-        found.append(Parts(*shared, cost, underfit, skill - cost - underfit))
+        found.append(Parts(*shared, cost, underfit, skill - cost - underfit, chance))
     return found
 
 

@@ -3,7 +3,8 @@
 Particles guess each stay's state at hour 24; each goes on to the end by the world's own law, and the share with a
 positive label is the risk. Scores come from one half of the particles and weights from the other, so that the area of
 the noisy score is measured without bias; it is a lower end, and with scores of half and of a quarter of the particles
-the area of noise-free scores is extrapolated (its deficit falls like one over their number).
+the area of noise-free scores is extrapolated (its deficit falls like one over their number). A stay counts as often as
+its label is known: nobody asks about the others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from simlab.environments.icu_dynamics import Paths, Start
 from simlab.environments.icu_knobs import TASKS, IcuSpec
 from simlab.environments.icu_law import AHEAD, HOURS, WINDOW
 from simlab.errors import OutOfDomain
-from simlab.evaluation.auc import weighted_auc
+from simlab.evaluation.auc import rank
 from simlab.limits import icu_filter
 from simlab.limits.icu_filter import Shown
 
@@ -125,11 +126,26 @@ def _area(y: Float[np.ndarray, "n m"]) -> dict[str, float | None]:
     whole, part = [], []
     for score, weight in ends:
         known = ~np.isnan(score[:, :quarter]).all(axis=1) & ~np.isnan(weight).all(axis=1)
-        risk = np.nanmean(weight[known], axis=1)
-        if not 0 < risk.sum() < known.sum():
+        sick, well = ((weight[known] == label).mean(axis=1) for label in (1, 0))
+        if not (sick.sum() > 0 and well.sum() > 0):
             return dict.fromkeys(("auc", "lower", "se", "prevalence"))
-        whole.append(weighted_auc(np.nanmean(score[known], axis=1), risk))
-        part.append(weighted_auc(np.nanmean(score[known][:, :quarter], axis=1), risk))
-    lower, few = (float(np.mean([a.value for a in parts])) for parts in (whole, part))
-    return {"auc": min(1.0, 2 * lower - few), "lower": lower, "se": float(np.mean([a.se for a in whole])),
+        whole.append(asked_auc(np.nanmean(score[known], axis=1), sick, well))
+        part.append(asked_auc(np.nanmean(score[known][:, :quarter], axis=1), sick, well))
+    lower, few = (float(np.mean([value for value, _ in parts])) for parts in (whole, part))
+    return {"auc": min(1.0, 2 * lower - few), "lower": lower, "se": float(np.mean([se for _, se in whole])),
             "prevalence": float(np.nanmean(y))}  # fmt: skip
+
+
+def asked_auc(
+    scores: Float[np.ndarray, " n"], sick: Float[np.ndarray, " n"], well: Float[np.ndarray, " n"]
+) -> tuple[float, float]:
+    """The area among stays whose label is known, and its standard error over stays; sick, well: the probabilities that
+    a stay has a label and it is 1, or 0. Where every label is known it is `weighted_auc`."""
+    ranking = rank(scores)
+    (below_well, tied_well), (below_sick, tied_sick) = map(ranking.lower_and_tied, (well, sick))
+    pairs = float(sick.sum() * well.sum())
+    value = float(sick @ (below_well + 0.5 * (tied_well - well))) / (pairs - float(sick @ well))
+    below = (below_well + 0.5 * tied_well) / well.sum()
+    above = 1 - (below_sick + 0.5 * tied_sick) / sick.sum()
+    moved = sick * (below - value) / sick.mean() + well * (above - value) / well.mean()
+    return value, float(np.sqrt(np.sum(moved**2)) / len(scores))

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from simlab import rng
 from simlab.cohort import Cohort, load
 from simlab.environments import knobs
+from simlab.environments.icu_knobs import TASKS
 from simlab.environments.registry import WORLDS, find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.errors import InvalidCohort, OutOfDomain, unknown
@@ -35,6 +37,7 @@ from simlab.trajectories.trained import Trained, there
 
 COMPARATORS = ("logistic", "lightgbm")
 WORLD = "icu"
+SHARES = ("dropout", "attention_dropout", "warm_up", "masked")  # below 1
 SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "areas_stays": 200}  # of the world, --set too
 
 
@@ -47,11 +50,17 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
                               "have no encoder of ours (ridge, logistic, lightgbm, gru, tcn, transformer, mask-only).")
     if options.labels or options.plasmode:
         raise OutOfDomain("--labels and --plasmode are not for trajectories: every labelled stay is used.")
+    if options.device != "cpu":
+        raise OutOfDomain(f"--device {options.device}: trajectories are trained on the CPU alone.")
+    if options.data in WORLDS and options.splits != 1:
+        raise OutOfDomain(f"--splits {options.splits}: a trajectory run in a world is one seed; repeat it with another "
+                          "--seed, or run a study (python -m simlab.sweep clin-jepa-phases).")
     torch.set_num_threads(options.threads)
     given, sizes, texts = _settings(options)
     folder = options.out or Path("runs") / "train" / f"{Path(options.data).stem}-{method.name}"
     frozen = {"data": options.data, "arms": [a.name for a in compared], "settings": asdict(given), "sizes": sizes,
               "knobs": texts, "seed": options.seed, "splits": options.splits, "task": options.task}  # fmt: skip
+    _free(folder)
     run_folder.open_folder(folder, frozen)
     say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     names = [a.name for a in others]
@@ -63,6 +72,13 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     run_folder.save(folder / "result.json", {**frozen, **run_folder.provenance(), **shown})
     print(json.dumps(shown, allow_nan=False) if options.json else _text(method, options, reports, shown, folder))
     return 0
+
+
+def _free(folder: Path) -> None:
+    """A run that failed kept nothing: its folder is not another run's."""
+    if not (folder / "result.json").exists() and not any((folder / "parts").glob("*")):
+        with suppress(OSError):
+            (folder / "run.json").unlink(missing_ok=True)
 
 
 def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[str, int], dict[str, str]]:
@@ -80,6 +96,10 @@ def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[st
             sizes[key] = _number(key, text, int)
         elif key in types:
             chosen[key] = _typed(key, text, str(types[key]))
+            if key in ("rate_predictor", "clip") and not chosen[key] > 0:
+                raise OutOfDomain(f"--set {key} = {text}: expected a positive number.")
+            if key in SHARES and not chosen[key] < 1:
+                raise OutOfDomain(f"--set {key} = {text}: expected a share below 1.")
         elif key in known:
             texts[key] = text
         else:
@@ -112,6 +132,8 @@ def _world(
     """The report in the ICU world, beside the simulated optimum and the tasks' best areas."""
     if options.data != WORLD:
         raise OutOfDomain(f"method {method.name} needs hourly stays: --data {WORLD}, or a prepared cohort.")
+    if options.task is not None and options.task not in TASKS:
+        raise unknown("task", options.task, TASKS)
     world = find_world(WORLD)
     spec = world.spec({key: knobs.parse(knobs.find(key, world.knobs), text) for key, text in texts.items()})
 
@@ -123,7 +145,7 @@ def _world(
                              draw("test-data", sizes["n_test"]))
     say(f"training {method.name}: {len(stays)} stays, {given.steps} steps")
     backbone = arms.train(method, stays, given, rng.integer(options.seed, 0, "initialisation"))
-    plan = _plan(options, method, names, labelled, backbone, asked=(24,))
+    plan = _plan(options, method, names, (labelled, test), backbone, asked=(24,))
     law = optimum.icu_law.law_of(spec, "source")
     best = optimum.Optimum(backbone, backbone.backbone.width, law, sizes["optimum_particles"], sizes["optimum_stays"],
                            options.seed)
@@ -167,7 +189,8 @@ def _cohort(
         mine, held = cohort.take(train), cohort.take(test)
         say(f"split {index + 1}/{options.splits}: training {method.name} on {len(mine)} stays, {given.steps} steps")
         backbone = arms.train(method, mine, given, rng.integer(options.seed, index, "initialisation"))
-        plan = _plan(options, method, names, mine, backbone, seed=rng.integer(options.seed, index, "adaptation"))
+        plan = _plan(options, method, names, (mine, held), backbone,
+                     seed=rng.integer(options.seed, index, "adaptation"))
         if index:
             plan = replace(plan, decode=False, contexts=(), draws=2)
         reports.append(evaluate(backbone, mine, held, plan, None, "state", say if not index else lambda text: None))
@@ -175,11 +198,11 @@ def _cohort(
 
 
 def _plan(
-    options: argparse.Namespace, method: Method, names: Sequence[str], cohort: Cohort, backbone: Trained,
+    options: argparse.Namespace, method: Method, names: Sequence[str], sides: Sequence[Cohort], backbone: Trained,
     asked: tuple[int, ...] = Plan.asked, seed: int = 0,
 ) -> Plan:
-    """What is evaluated, as far as the cohort's hours go."""
-    hours = min(backbone.hours, cohort.visits)
+    """What is evaluated, as far as the longest stay of either side goes."""
+    hours = min(backbone.hours, *(int(side.length.max()) for side in sides))
     context = 24 if hours > 30 else max(2, hours // 2)
     most = hours - context
     horizons = tuple(h for h in drifts.HORIZONS if h <= most) or (most,)

@@ -158,6 +158,9 @@ class Run:
         target = own(self.target)
         if stage.train_encoder:
             z = self._encode(p, batch)
+        elif stage.ema and stage.context == "ema":  # it is read while it follows: nothing to keep
+            with torch.no_grad():
+                z = self._encode(target, batch)
         else:
             z = self._still(stage.context, p if stage.context == "online" else target, place, batch)
         if stage.target == "gradient":

@@ -12,8 +12,8 @@ from simlab.evaluation import decoding
 from simlab.evaluation.intervals import Interval
 from simlab.trajectories.evaluate import DriftRow, Report, mean_areas
 
-PARTS = ("survivorship", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")
-WORDS = {"nonstationarity": "non-stationarity", "horizon_cost": "horizon's own cost"}
+PARTS = ("survivorship", "sample", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")
+WORDS = {"sample": "its sample", "nonstationarity": "non-stationarity", "horizon_cost": "horizon's own cost"}
 
 
 def as_json(report: Report) -> str:
@@ -79,7 +79,8 @@ def _parts(report: Report) -> str:
     if len(rows) == 1:
         return ""
     return "\n".join(["What the published drift is made of (natural logarithms; they add up to ln(1 + drift); "
-                      f"reference: {report.reference}):", "", *_columns(rows)])
+                      f"reference: {report.reference}; its sample: by chance of the stays that it forecasts):", "",
+                      *_columns(rows)])
 
 
 def _geometry(report: Report) -> Iterable[str]:
@@ -118,7 +119,8 @@ def _tasks(report: Report) -> str:
     told = {f"  {row.task}, {row.arm}: {row.failed}" if sum(r.task == row.task and bool(r.failed)
             for r in report.tasks) < len(arms) else f"  {row.task}: {row.failed}" for row in report.tasks if row.failed}
     return "\n".join(["Tasks from one frozen backbone (encoded, rolled out) and from labels alone: AUROC [95 %, over "
-                      "subjects]; best possible: the AUC of the known risk.", "", *_columns(rows), *sorted(told)])
+                      "subjects]; best possible: the AUC of the risk, known or simulated.", "", *_columns(rows),
+                      *sorted(told)])
 
 
 def _percent(value: float | None) -> str:

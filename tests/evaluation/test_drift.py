@@ -99,7 +99,19 @@ def test_parts_add_up_whatever_the_errors(rng: np.random.Generator) -> None:
     error[:15, 30:] = np.nan
     for part in drift.apportion(error, spread, reference, best):
         pieces = (part.survivorship, part.nonstationarity, part.contraction, part.horizon_cost, part.underfit)
-        assert sum(pieces) + part.remainder == pytest.approx(part.total)
+        assert sum(pieces) + part.remainder == pytest.approx(part.total) and part.sample == 0
+
+
+def test_a_reference_for_a_few_stays_is_no_survivorship(rng: np.random.Generator) -> None:
+    """Nobody leaves, so survivorship is 0, though the stays that the reference forecasts drift as they happen to."""
+    error, spread, reference, best = np.exp(rng.normal(size=(4, 40, 48)))
+    best[6:] = np.nan
+    for part, one in zip(drift.apportion(error, spread, reference, best), drift.drift(error), strict=True):
+        assert part.survivorship == pytest.approx(0) and abs(part.sample) > 0.01
+        assert part.sample == pytest.approx(math.log((1 + one.fixed) / (error[:6, one.horizon - 1].mean()
+                                                                        / error[:6, 0].mean())))
+        pieces = (part.nonstationarity, part.contraction, part.horizon_cost, part.underfit, part.remainder)
+        assert part.survivorship + part.sample + sum(pieces) == pytest.approx(part.total)
 
 
 def test_records_that_end_and_horizons_beyond_the_latents_are_missing(rng: np.random.Generator) -> None:

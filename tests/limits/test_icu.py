@@ -11,6 +11,7 @@ from scipy import stats
 from simlab.environments import icu_law
 from simlab.environments.icu_knobs import LINEAR, TASKS, spec
 from simlab.errors import OutOfDomain, command
+from simlab.evaluation.auc import label_auc, weighted_auc
 from simlab.limits import icu, icu_filter, icu_tasks
 from simlab.limits.__main__ import main
 from simlab.limits.icu_text import lines
@@ -101,6 +102,20 @@ def test_risks_of_continued_stays_are_calibrated():
         risk = np.nanmean(np.where(np.isnan(y).all(axis=1, keepdims=True), 0, y), axis=1)[known]
         gap = label[known] - risk
         assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(known.sum()) + 0.01, name
+
+
+def test_an_area_counts_stays_as_often_as_their_label_is_known(rng):
+    """Where all is known it is the posterior-weighted area; else that of the labels which are drawn and then known."""
+    risk, score = rng.random((2, 4000))
+    plain = weighted_auc(score, risk)
+    assert icu_tasks.asked_auc(score, risk, 1 - risk) == pytest.approx((plain.value, plain.se))
+    known = np.where(np.abs(risk - 0.5) < 0.3, 1.0, 0.1)  # the clear cases are rarely looked at
+    found, se = icu_tasks.asked_auc(risk, known * risk, known * (1 - risk))
+    y, there = rng.random(4000) < risk, rng.random(4000) < known
+    assert found == pytest.approx(label_auc(risk[there], y[there].astype(float)).value, abs=5 * se)
+    assert found < weighted_auc(risk, risk).value - 8 * se
+    few = np.where(rng.random((4000, 40)) < known[:, None], rng.random((4000, 40)) < risk[:, None], np.nan)
+    assert icu_tasks._area(few)["auc"] == pytest.approx(found, abs=0.03)
 
 
 @pytest.mark.proof

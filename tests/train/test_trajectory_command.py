@@ -39,6 +39,24 @@ def test_a_prepared_cohort_over_two_splits(tmp_path: Path, rng: np.random.Genera
 
 
 @pytest.mark.proof
+def test_stays_that_are_all_shorter_than_the_cohort_s_axis(
+    tmp_path: Path, rng: np.random.Generator, capsys
+) -> None:
+    """The axis has 72 hours, the longest stay 40: evaluated as far as stays go."""
+    cohort = toy_stays.stays(rng, 60)
+    np.minimum(cohort.length, 40, out=cohort.length)
+    cohort.labels["event"][:, 40:] = np.nan
+    for name in ("state", "action"):
+        for array in (cohort.streams[name].values, cohort.streams[name].observed, cohort.streams[name].time):
+            array[:, 40:] = 0
+    save(cohort, tmp_path / "toy.cohort")
+    assert main(["clin-jepa", "--data", str(tmp_path / "toy.cohort"), "--task", "dies", "--out", str(tmp_path / "run"),
+                 *SMALL, "--json"]) == 0
+    drift = json.loads(capsys.readouterr().out)["report"]["drift"]
+    assert {row["drift"]["horizon"] for row in drift} == {6, 12} and all(row["drift"]["matched"] for row in drift)
+
+
+@pytest.mark.proof
 def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     """The whole of it, small: the optimum is there and no roll-out beats it by more than its own noise."""
     run = ["clin-jepa", "--data", "icu", "--out", str(tmp_path / "run"), *SMALL, "--set", "n_unlab=60", "--set",
@@ -63,10 +81,26 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     (["--data", "none.cohort"], "unknown data source"),
     (["--data", "icu", "--compare", "supervised"], "--compare supervised"),
     (["--data", "icu", "--labels", "50"], "not for trajectories"),
+    (["--data", "icu", "--set", "rate_predictor=0"], "expected a positive number"),
+    (["--data", "icu", "--set", "clip=0"], "expected a positive number"),
+    (["--data", "icu", "--set", "dropout=1"], "expected a share below 1"),
+    (["--data", "icu", "--task", "kidney-failur"], "did you mean kidney-failure"),
+    (["--data", "icu", "--splits", "3"], "a world is one seed"),
+    (["--data", "icu", "--device", "cuda"], "on the CPU alone"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(words: list[str], says: str, tmp_path: Path) -> None:
     with pytest.raises(SimlabError, match=says):
         main(["clin-jepa", *words, "--out", str(tmp_path / "run")])
+
+
+def test_a_run_that_failed_leaves_its_folder_free(tmp_path: Path) -> None:
+    """The command that was corrected is not refused as another run."""
+    for phi in ("2", "3"):
+        with pytest.raises(SimlabError, match=f"phi .* = {phi}"):
+            main(["clin-jepa", "--data", "icu", "--set", f"phi={phi}", "--out", str(tmp_path / "run")])
+    (tmp_path / "run" / "result.json").write_text("{}")
+    with pytest.raises(SimlabError, match="holds another run"):
+        main(["clin-jepa", "--data", "icu", "--set", "phi=4", "--out", str(tmp_path / "run")])
 
 
 def test_an_arm_of_whole_stays_is_no_comparator(tmp_path: Path) -> None:

@@ -143,6 +143,15 @@ def test_the_optimiser_passes_over_what_is_frozen(data, tmp_path: Path) -> None:
     assert torch.equal(moments["exp_avg_sq"], saved[0]["exp_avg_sq"])
 
 
+def test_what_is_kept_of_a_frozen_encoder_is_what_it_says_now(data) -> None:
+    """Kept or computed anew, the latents are the same: those of a target that is read while it follows, too."""
+    read = CLIN.edit({"alignment": {"context": "ema"}, "finalisation": {"context": "ema", "target": "ema"}})
+    for curriculum in (CLIN, read):
+        kept, fresh = (train(*data, curriculum, replace(SETTINGS, cache=cache)) for cache in (2e9, 0))
+        rolled = [b.rollout(b.encode(data[1]), 3, 4) for b in (kept, fresh)]
+        np.testing.assert_allclose(*rolled, rtol=0, atol=2e-6)
+
+
 class Killed(Exception):
     pass
 
