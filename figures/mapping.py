@@ -93,7 +93,8 @@ def draw(published: Published, found: list[Record], width: float = TEXT,
         size = min(7.5, 7.5 * room / (0.062 * max(map(len, title.splitlines()))))
         axes.set_title(title, loc="left", linespacing=1.2, fontsize=size)
         if i + across >= len(panels):
-            axes.set_xlabel(panels[i].columns.label)
+            label = panels[i].columns.label  # beside those of the panels next to it
+            axes.set_xlabel(label, fontsize=min(7, 7.5 * room / (0.066 * len(label))))
         if i % across == 0 and panels[i].rows is not None:
             axes.set_ylabel(panels[i].rows.label)
     bar = figure.colorbar(ScalarMappable(norm, DIVERGING), ax=grid, location="right", aspect=28, pad=0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from figures.mapping import positions
@@ -66,12 +67,27 @@ def draw(data: Data) -> Figure:
         if i + across >= len(panels):
             axes.set_xlabel(one.columns.label)
             axes.tick_params(labelbottom=True)
+            if across == 3 and len(one.column_values) > 6:
+                axes.set_xticks(axes.get_xticks(), [text.get_text() if n % 2 else "" for n, text in
+                                                    enumerate(axes.get_xticklabels())])
         if i % across == 0:
             axes.set_ylabel(f"{published.study.measure}, {published.study.cohort}")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False,
-                  handlelength=2.6, columnspacing=1.2)
+    if one.at:
+        figure.suptitle(", ".join(f"{name} = {show(value)}" for name, value in one.at.items()), fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=_columns(list(handles)),
+                  frameon=False, handlelength=2.6, columnspacing=1.2)
     return figure
+
+
+def _columns(names: list[str]) -> int:
+    """How many columns of a legend of these names fit the figure's width: four at most."""
+    for n in (4, 3, 2):
+        rows, more = divmod(len(names), n)  # the first columns hold one more
+        ends = [i * rows + min(i, more) for i in range(n + 1)]
+        if sum(max(map(len, names[a:b]), default=0) + 7 for a, b in pairwise(ends)) <= 110:
+            return n
+    return 1
 
 
 def _panel(axes: Axes, published: Published, one: Map, row: int, found: list[dict[str, Any]]) -> dict[str, Any]:

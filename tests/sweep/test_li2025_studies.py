@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from simlab.environments.registry import WORLDS
 from simlab.report import open_results
@@ -71,6 +72,33 @@ def test_the_page_says_what_the_tables_hold() -> None:
         row = next(one for one in rows if one.startswith(f"| {line} |"))
         values = [home[f"li2025-trained-{which}", arm] for which in ("shared", "mixed", "independent")]
         assert [float(x) for x in re.findall(r"(\.\d{3}) \[", row)] == pytest.approx(values, abs=6e-4)
+
+
+def test_the_page_has_each_arm_outside_where_the_order_first_turns() -> None:
+    """AUCs by Student's t over seeds and the two limits, at the first strength where JEPA is decided behind."""
+    published = open_results(ROOT / "results" / "li2025")
+    table = published.table.to_pandas().query("metric == 'auc' and cohort == 'external'")
+    first: dict[tuple[str, str], float] = {}
+    for r in published.of(published.verdicts, PAIR):
+        if r["verdict"] == "hurts":
+            at = r["p_preset"], r["p_mechanism"]
+            first[at] = min(first.get(at, 1.0), r["p_strength"])
+    words = {"all-clinical-slope": "all-clinical slope", "clinical-slope": "clinical slope",
+             "acquisition-record": "record's acquisition"}
+    assert len(first) == 11
+    for (preset, mechanism), strength in first.items():
+        of = table.query("p_preset == @preset and p_mechanism == @mechanism and p_strength == @strength")
+        told = []
+        for arm in ("jepa-finetuned", "vicreg-finetuned", "supervised", "supervised-unregularised", "image-only"):
+            values = of.loc[of["method"] == arm, "value"]
+            half = stats.t.ppf(0.975, len(values) - 1) * values.std() / np.sqrt(len(values))
+            told += [values.mean(), values.mean() - half, values.mean() + half]
+        limits = of.groupby("method")["limit"].first()
+        told += [limits["jepa-finetuned"], limits["image-only"]]
+        start = f"| {preset.rpartition('-')[2]}, {words.get(mechanism, mechanism)} |"
+        cells = next(line for line in PAGE.splitlines() if line.startswith(start)).split(" | ", 2)
+        assert float(cells[1]) == strength
+        assert [float(x) for x in re.findall(r"\.\d{3}", cells[2])] == pytest.approx(told, abs=6e-4)
 
 
 def test_the_runs_that_mechanisms_are_told_by_are_matched_and_their_tables_follow_from_them() -> None:
