@@ -113,7 +113,7 @@ def test_every_method_learns_what_holds_elsewhere_and_nothing_from_coins(name: s
             made = pretrain({k: v[None] for k, v in unlabelled.items()}, method, settings, [(3, 4)])[0]
         else:
             made = random_encoders({"image": 6, "clinical": 6}, settings, [3])[0]
-        bench = Bench(Labelled(early, y[:TRAIN], np.arange(TRAIN)), unlabelled, made, settings, 11, unlabelled)
+        bench = Bench(Labelled(early, y[:TRAIN], np.arange(TRAIN)), unlabelled, made, settings, 11, target=unlabelled)
         areas[labels] = label_auc(run_arm(method, bench).score(late), y[HELD]).value
     assert areas["cause"] > (0.6 if name == "random-encoder" else 0.75)
     assert abs(areas["coin"] - 0.5) < 4 * 0.0129
