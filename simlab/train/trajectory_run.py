@@ -31,12 +31,15 @@ from simlab.methods import Method
 from simlab.train import folder as run_folder
 from simlab.train.experiment import looked_at
 from simlab.training import trajectory
+from simlab.training.loop import Diverged
 from simlab.trajectories import arms, optimum, show
 from simlab.trajectories.evaluate import Plan, Report, evaluate
 from simlab.trajectories.trained import Trained, there
 
 COMPARATORS = ("logistic", "lightgbm")
 WORLD = "icu"
+STUDY_RATE = "train.learning_rate"
+OWN_RATE = "--set rate_predictor (now {:g}) or --set rate_encoder (now {:g})"
 SHARES = ("dropout", "attention_dropout", "warm_up", "masked")  # below 1
 SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "areas_stays": 200}  # of the world, --set too
 
@@ -144,7 +147,7 @@ def _world(
     stays, labelled, test = (draw("pretraining-data", spec.n_unlab), draw("training-data", spec.n_lab),
                              draw("test-data", sizes["n_test"]))
     say(f"training {method.name}: {len(stays)} stays, {given.steps} steps")
-    backbone = arms.train(method, stays, given, rng.integer(options.seed, 0, "initialisation"))
+    backbone = _trained(method, stays, given, rng.integer(options.seed, 0, "initialisation"))
     plan = _plan(options, method, names, (labelled, test), backbone, asked=(24,))
     law = optimum.icu_law.law_of(spec, "source")
     best = optimum.Optimum(backbone, backbone.backbone.width, law, sizes["optimum_particles"], sizes["optimum_stays"],
@@ -164,7 +167,18 @@ def _world(
     rows = tuple(replace(row, limit=limits[row.task]["auc"]) for row in report.tasks)
     notes.append(f"best possible: by particles on {sizes['areas_stays']} other stays; standard errors "
                  + ", ".join(f"{t} {a['se']:.3f}" for t, a in limits.items() if a["se"] is not None) + ".")
+    none = [task for task in dict.fromkeys(row.task for row in rows) if limits[task]["auc"] is None]
+    notes.append("no optimum, known or simulated: decoded variables" + "".join(f"; {task}" for task in none) + ".")
     return replace(report, tasks=rows, notes=tuple(notes))
+
+
+def _trained(method: Method, stays: Cohort, given: trajectory.Settings, seed: int) -> Trained:
+    """The backbone. Raises Diverged with this command's key: the trainer's message names a study's."""
+    try:
+        return arms.train(method, stays, given, seed)
+    except Diverged as error:
+        raise Diverged(str(error).replace(STUDY_RATE, OWN_RATE.format(given.rate_predictor, given.rate_encoder))
+                       ) from None
 
 
 def _cohort(
@@ -188,7 +202,7 @@ def _cohort(
                                                           options.seed, never)):
         mine, held = cohort.take(train), cohort.take(test)
         say(f"split {index + 1}/{options.splits}: training {method.name} on {len(mine)} stays, {given.steps} steps")
-        backbone = arms.train(method, mine, given, rng.integer(options.seed, index, "initialisation"))
+        backbone = _trained(method, mine, given, rng.integer(options.seed, index, "initialisation"))
         plan = _plan(options, method, names, (mine, held), backbone,
                      seed=rng.integer(options.seed, index, "adaptation"))
         if index:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -234,6 +235,8 @@ class Run:
             goal = lagging if stage.target == "ema" else z
             value = trajectory_loss.teacher_forced(made, goal.state, length, s.reduction)
         rows = z.state[torch.arange(z.state.shape[1]) < length[:, None]].double().numpy()
+        if not np.isfinite(rows).all():  # diverged, as the curve's next point tells
+            return dict.fromkeys(METRICS, math.nan)
         apart = sum(float((p[k] - target[k]).double().square().sum()) for k in target)
         return {"validation": float(value), "z_std": float(rows.std(axis=0).mean()),
                 "norm": float(np.linalg.norm(rows, axis=1).mean()),

@@ -9,11 +9,15 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from simlab.evaluation import decoding
+from simlab.evaluation.drift import Drift
 from simlab.evaluation.intervals import Interval
 from simlab.trajectories.evaluate import DriftRow, Report, mean_areas
 
 PARTS = ("survivorship", "sample", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")
 WORDS = {"sample": "its sample", "nonstationarity": "non-stationarity", "horizon_cost": "horizon's own cost"}
+
+NO_OPTIMUM = "No best possible error stands beside them: an optimum is known or simulated for latents alone."
+MEAN = "mean: over the tasks in which every arm has an AUROC, the same for all."
 
 
 def as_json(report: Report) -> str:
@@ -50,19 +54,33 @@ def _drift(report: Report) -> str:
     rows = [["context", "actions", "h", "published", "fixed cohort", "stays", "MASE copy", "MASE hour", "MASE line",
              "own stay"]]
     for row in report.drift:
-        fixed = _percent(row.drift.fixed)
-        if row.drift.fixed_interval is not None:
-            fixed += f" [{_percent(row.drift.fixed_interval.low)}, {_percent(row.drift.fixed_interval.high)}]"
-        rows.append([f"{row.context} h", row.actions, str(row.drift.horizon), _percent(row.drift.naive), fixed,
+        rows.append([f"{row.context} h", row.actions, str(row.drift.horizon), _percent(row.drift.naive),
+                     _fixed(row.drift),
                      f"{row.drift.active}/{row.drift.matched}", *(_number(x) for x in _worth(row))])
     for of in report.best:
-        rows.append(["", report.reference, str(of.horizon), _percent(of.naive), _percent(of.fixed),
+        rows.append(["", report.reference, str(of.horizon), _percent(of.naive), _fixed(of),
                      f"{of.active}/{of.matched}", "", "", "", ""])
+    rows += _same_stays(report)
     told = ["Drift: L1 at horizon h over L1 at one hour, minus 1; published: stays still there, fixed cohort: those "
             "there at the last horizon.",
             "MASE: error over that of the last latent, the mean at the hour, a straight line. own stay: nearer to its "
             "own stay than to another (chance .5)."]
     return "\n".join([*told, "", *_columns(rows)])
+
+
+def _fixed(of: Drift) -> str:
+    told = _percent(of.fixed)
+    if of.fixed_interval is None:
+        return told
+    return f"{told} [{_percent(of.fixed_interval.low)}, {_percent(of.fixed_interval.high)}]"
+
+
+def _same_stays(report: Report) -> list[list[str]]:
+    """The roll-out on those stays alone which the reference forecasts, where these are some of the fixed cohort."""
+    return [["", "true, the same stays", str(part.horizon), "",
+             _percent(math.exp(part.total - part.survivorship - part.sample) - 1), f"{of.active}/{of.matched}", "", "",
+             "", ""]
+            for part, of in zip(report.parts, report.best, strict=True) if part is not None and part.sample]
 
 
 def _worth(row: DriftRow) -> tuple[float | None, ...]:
@@ -101,7 +119,7 @@ def _decoded(report: Report) -> str:
         return ""
     rows = [["h", "median MASE", "variables"], *([str(h), f"{m:.3f}", str(n)] for h, (m, n) in medians.items())]
     return "\n".join(["Variables decoded from forecast latents: error over that of the last value seen, carried "
-                      "forward (--json: each variable).", "", *_columns(rows)])
+                      "forward (--json: each variable).", NO_OPTIMUM, "", *_columns(rows)])
 
 
 def _tasks(report: Report) -> str:
@@ -114,13 +132,30 @@ def _tasks(report: Report) -> str:
         first = next(iter(mine.values()))
         cells = [_interval(row.auroc.value, row.auroc) if row.auroc else "-" for row in mine.values()]
         rows.append([task, str(first.n), str(first.positives), _number(first.limit), *cells])
-    means = [mean_areas(report.tasks, arm) for arm in arms]
-    rows.append(["mean", "", "", "", *(f"{m[0]:.3f} ({m[1]} tasks)" if m else "-" for m in means)])
+    rows += _means(report, arms)
     told = {f"  {row.task}, {row.arm}: {row.failed}" if sum(r.task == row.task and bool(r.failed)
             for r in report.tasks) < len(arms) else f"  {row.task}: {row.failed}" for row in report.tasks if row.failed}
     return "\n".join(["Tasks from one frozen backbone (encoded, rolled out) and from labels alone: AUROC [95 %, over "
-                      "subjects]; best possible: the AUC of the risk, known or simulated.", "", *_columns(rows),
-                      *sorted(told)])
+                      "subjects]; best possible: the AUC of the risk, known or simulated (-: neither).", MEAN, "",
+                      *_columns(rows), *sorted(told)])
+
+
+def _means(report: Report, arms: Sequence[str]) -> list[list[str]]:
+    """Every arm's mean over the same tasks: those in which all arms have an AUROC; and, where a world knows the best
+    area of some of these alone, over them."""
+    by = {(row.task, row.arm): row for row in report.tasks if row.auroc is not None}
+    tasks = dict.fromkeys(row.task for row in report.tasks)
+    shared = [task for task in tasks if all((task, arm) in by for arm in arms)]
+    limits = {task: by[task, arms[0]].limit for task in shared if by[task, arms[0]].limit is not None}
+
+    def row(name: str, over: Sequence[str]) -> list[str]:
+        best = _number(sum(limits.values()) / len(limits)) if limits and len(over) == len(limits) else ""
+        means = [mean_areas([by[task, arm] for task in over], arm) for arm in arms]
+        return [f"{name} ({len(over)} task{'' if len(over) == 1 else 's'})", "", "", best,
+                *(_number(found[0] if found else None) for found in means)]
+
+    more = [row("mean, best known", list(limits))] if 0 < len(limits) < len(shared) else []
+    return [row("mean", shared), *more]
 
 
 def _percent(value: float | None) -> str:

@@ -12,6 +12,7 @@ import toy_stays
 from simlab.cohort import save
 from simlab.errors import SimlabError
 from simlab.train.__main__ import main
+from simlab.training.loop import Diverged
 
 SMALL = ["--set", "steps=8", "--set", "batch=4", "--set", "width=8", "--set", "hidden=16", "--set", "inner=8",
          "--set", "heads=2", "--set", "inside=16", "--set", "depth=1", "--quiet", "--compare", "ridge"]
@@ -63,7 +64,8 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
            "n_lab=120", "--set", "n_test=120", "--set", "optimum_stays=30", "--set", "areas_stays=60"]
     assert main(run) == 0
     shown = capsys.readouterr().out
-    for word in ("simulated optimum", "survivorship", "by regime", "true state", "best possible", "rolled"):
+    for word in ("simulated optimum", "survivorship", "by regime", "true state", "best possible", "rolled",
+                 "no optimum, known or simulated: decoded variables; sepsis."):
         assert word in shown
     told = json.loads((tmp_path / "run" / "result.json").read_text())["report"]
     assert told["parts"][-1]["remainder"] + told["parts"][-1]["underfit"] is not None
@@ -101,6 +103,14 @@ def test_a_run_that_failed_leaves_its_folder_free(tmp_path: Path) -> None:
     (tmp_path / "run" / "result.json").write_text("{}")
     with pytest.raises(SimlabError, match="holds another run"):
         main(["clin-jepa", "--data", "icu", "--set", "phi=4", "--out", str(tmp_path / "run")])
+
+
+def test_a_run_that_diverges_names_this_command_s_key(tmp_path: Path, rng: np.random.Generator) -> None:
+    save(toy_stays.stays(rng, 40, hours=32), tmp_path / "toy.cohort")
+    run = ["clin-jepa", "--data", str(tmp_path / "toy.cohort"), "--out", str(tmp_path / "run"), *SMALL, "--set"]
+    with pytest.raises(Diverged, match=r"lower --set rate_predictor \(now 1e\+30\) or --set rate_encoder") as told:
+        main([*run, "rate_predictor=1e30"])
+    assert "train." not in str(told.value) and "\n" not in str(told.value)
 
 
 def test_an_arm_of_whole_stays_is_no_comparator(tmp_path: Path) -> None:
