@@ -126,7 +126,7 @@ def test_records_without_features_are_packed_as_they_are_and_have_keys_of_their_
     """Volumes are shown as tokens alone: nothing then asks for features, which they do not have."""
     asked = study("nodules", {"n_unlab": 8, "n_lab": 24, "side": 16, "n_visits": 1})
     for reads, shown in (({"features"}, "features"), ({"tokens"}, "tokens-alone"), ({"tokens", "features"}, "tokens")):
-        assert stages.shown_as(reads) == shown
+        assert stages.reading(reads) == shown
     settings = Settings(volume="cnn")
     keyed = keys.Keys(asked, Job(0, (0,), (0,), "cpu", 1), settings)
     from simlab.environments.registry import find_world
