@@ -6,7 +6,7 @@ A world's samplers live in a module that is imported when first used. A plug-in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -69,6 +69,12 @@ class World:
         """
         known = getattr(self._module(), "limit", None)
         return None if known is None else known(spec, domain, view)
+
+    def areas(self, spec: Any, domain: str) -> Mapping[str, float]:
+        """The best AUROC of each task in a domain, by simulation, in a world of many tasks whose module has
+        `areas(spec, domain)`; a task that is not there has none that is known."""
+        known = getattr(self._module(), "areas", None)
+        return {} if known is None else known(spec, domain)
 
     def _module(self) -> Any:
         return import_module(self.module) if isinstance(self.module, str) else self.module

@@ -58,6 +58,7 @@ class Stages:
         self._fits: _Recent[Fit] = _Recent()
         self._rows: _Recent[list[dict[str, Any]]] = _Recent()
         self._limits: _Recent[float | None] = _Recent()
+        self._areas: _Recent[dict[str, float]] = _Recent()
         self.backbones: _Recent[Any] = _Recent()  # of whole stays (`simlab.sweep.trajectories`)
 
     def source(self, seed: int) -> Source:
@@ -271,6 +272,21 @@ class Stages:
                 self.cache.put(key, packed)
             self._rows[key] = packing.unpack_rows(packed)
         return [dict(row) for row in self._rows[key]]
+
+    def areas(self, spec: Any, domain: str) -> dict[str, float]:
+        """The best AUROC of each task in one domain, for all seeds; nothing where the world does not know."""
+        spec = replace(spec, n_lab=2, n_unlab=2, map_seed=0)
+        key = self.keys.limit(spec, domain, "tasks")
+        if key not in self._areas:
+            known = self.cache.get(key) if self.cache is not None else None
+            progress.count("limit" if known is None else "limit/cached")
+            if known is None:
+                found = find_world(self.study.world).areas(spec, domain)
+                known = {task: np.array([value], dtype=np.float64) for task, value in found.items()}
+                if self.cache is not None:
+                    self.cache.put(key, known)
+            self._areas[key] = {task: float(value[0]) for task, value in known.items()}
+        return self._areas[key]
 
     def limit(self, spec: Any, domain: str, view: str) -> float | None:
         """The Bayes limit of what an arm may see, in one domain, for all seeds (None where the world does not know)."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ HELD_OUT = 0.1  # share of the unlabelled stays that training watches and never 
 STUDIED = Plan(contexts=(24,), actions=("true", "zero"), asked=(24,), decode=False, draws=2)
 EARLY = ("mortality-at-24h", "decompensation", "respiratory-failure", "severe-respiratory-failure",
          "circulatory-failure", "kidney-failure", "severe-meld")  # fmt: skip
+TRACKS = {"early": lambda task: task in EARLY, "stay": lambda task: task not in EARLY, "mean": lambda task: True}
+MEANS = {"auc-label": "auc", f"auc-label-{tasks.ROLLED}": "auc-rolled"}  # a task's AUROC, and what its means are called
 NORM = "l2"  # of the displacement in a table's rows
 
 
@@ -74,15 +78,11 @@ def _of_tasks(report: Report) -> list[dict[str, Any]]:
         name = "auc-label" if one.arm == tasks.ENCODED else f"auc-label-{one.arm}"
         rows.append(_row(one.task, name, one.auroc.value, one.n))
     for arm, prefix in ((tasks.ENCODED, "auc"), (tasks.ROLLED, "auc-rolled")):
-        for track, chosen in (("early", _early), ("stay", lambda t: not _early(t)), ("mean", lambda t: True)):
+        for track, chosen in TRACKS.items():
             found = mean_areas([row for row in report.tasks if chosen(row.task)], arm)
             if found:
                 rows.append(_row("", f"{prefix}-{track}", found[0], found[1]))
     return rows
-
-
-def _early(task: str) -> bool:
-    return task in EARLY
 
 
 def _of_drift(report: Report) -> list[dict[str, Any]]:
@@ -114,4 +114,28 @@ def _of_geometry(report: Report) -> list[dict[str, Any]]:
     return rows
 
 
-__all__ = ["STUDIED", "curriculum", "measure", "settings", "train"]
+def beside_best(rows: list[dict[str, Any]], best: Mapping[str, float], of_none: str) -> list[dict[str, Any]]:
+    """The rows of one arm and cohort, AUROCs with the best possible one as their limit, and two more: their mean over
+    the tasks whose best AUROC is known ("auc-known", "auc-rolled-known"), beside the mean of these.
+
+    A mean over tasks of which one has none has no limit. of_none: the task under which rows of no task stand.
+    """
+    made = [dict(row) for row in rows]
+    for label, mean in MEANS.items():
+        areas = {row["task"]: row for row in made if row["metric"] == label}
+        for task, row in areas.items():
+            row["limit"] = best.get(task)
+        for track in TRACKS:
+            whole = next((row for row in made if row["metric"] == f"{mean}-{track}"), None)
+            chosen = [task for task in areas if TRACKS[track](task)]
+            if whole and chosen and all(task in best for task in chosen):
+                whole["limit"] = fmean(best[task] for task in chosen)
+        known = [task for task in areas if task in best]
+        if known:
+            made.append({**areas[known[0]], "task": of_none, "metric": f"{mean}-known", "n": len(known),
+                         "value": fmean(areas[task]["value"] for task in known),
+                         "limit": fmean(best[task] for task in known)})
+    return made
+
+
+__all__ = ["STUDIED", "beside_best", "curriculum", "measure", "settings", "train"]

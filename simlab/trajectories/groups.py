@@ -1,9 +1,11 @@
 """Who deteriorates and who is stable, under stated definitions, and the spaces beside which latents are measured.
 
-    regime   (worlds)  deteriorating: the true regime is "deteriorating" in some hour of the span; stable: in none
-    events             deteriorating: dies in intensive care, or an early event is foretold in some hour of the span;
-                       stable: neither, and leaves alive
-    death              deteriorating: dies in intensive care; stable: does not
+    regime      (worlds)  deteriorating: the true regime is "deteriorating" in some hour of the span; stable: in none
+    throughout  (worlds)  deteriorating: as above; stable: the true regime is "stable" in every hour of the span, so
+                          that stays which recover are in neither group
+    events                deteriorating: dies in intensive care, or an early event is foretold in some hour of the span;
+                          stable: neither, and leaves alive
+    death                 deteriorating: dies in intensive care; stable: does not
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from simlab.models import hours
 
 DEATH = "icu-mortality"
 REGIME = "regime"  # the factor (stays, hours) of a world that has regimes
-DETERIORATING = 1
+STABLE, DETERIORATING = 0, 1  # its values; others are neither
 
 Groups = tuple[Bool[np.ndarray, "records"], Bool[np.ndarray, "records"]]
 
@@ -28,8 +30,10 @@ def definitions(cohort: Cohort, span: tuple[int, int]) -> dict[str, Groups]:
     found: dict[str, Groups] = {}
     first, end = span
     if REGIME in cohort.factors and cohort.factors[REGIME].ndim == 2:
-        worse = (cohort.factors[REGIME][:, first:end] == DETERIORATING).any(axis=1)
+        regime = cohort.factors[REGIME][:, first:end]
+        worse = (regime == DETERIORATING).any(axis=1)
         found["regime"] = worse, ~worse
+        found["throughout"] = worse, (regime == STABLE).all(axis=1)
     if DEATH not in cohort.labels:
         return found
     dies, lives = cohort.labels[DEATH] == 1, cohort.labels[DEATH] == 0

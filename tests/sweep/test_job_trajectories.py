@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from simlab.environments import icu
 from simlab.errors import OutOfDomain, UnknownName
 from simlab.methods import METHODS, Method
 from simlab.sweep import job, study
@@ -26,7 +27,9 @@ def rows() -> list[dict]:
         "train": {"width": 8, "hidden": 16, "depth": 1, "steps": 8, "batch": 4, "n_test": 120, "fleet": 1},
     })
     assert len(recipes(asked)) == 3
-    return [row for j in jobs(asked) for row in job.run_job(asked, j)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(icu, "AREAS_STAYS", 60)  # best areas are rough and quick
+        return [row for j in jobs(asked) for row in job.run_job(asked, j)]
 
 
 def by(rows: list[dict], arm: str) -> dict[tuple, float]:
@@ -35,11 +38,10 @@ def by(rows: list[dict], arm: str) -> dict[tuple, float]:
 
 @pytest.mark.proof
 def test_drift_displacement_and_every_task_are_rows_in_both_hospitals(rows) -> None:
-    assert all(r["status"] == "ok" and r["limit"] is None for r in rows)
+    assert all(r["status"] == "ok" for r in rows)
     found = by(rows, "clin-jepa")
     for cohort in ("test", "external"):
-        for metric in ("drift-48", "drift-fixed-48", "mase-hour-24", "own-stay-6", "displacement-regime-latent",
-                       "auc-mean", "auc-early", "auc-stay", "diag/latent-rank", "part-survivorship-48"):
+        for metric in ("drift-48", "drift-fixed-48", "mase-hour-24", "own-stay-6", "displacement-regime-latent", "auc-mean", "auc-early", "auc-stay", "diag/latent-rank", "part-survivorship-48"):
             assert (cohort, "icu-mortality", metric) in found
         assert 0 < found[cohort, "respiratory-failure", "auc-label"] < 1
     mean = [v for (cohort, _, metric), v in found.items() if (cohort, metric) == ("test", "auc-label")]
@@ -47,6 +49,38 @@ def test_drift_displacement_and_every_task_are_rows_in_both_hospitals(rows) -> N
     parts = [v for (c, _, m), v in found.items() if c == "test" and m.startswith("part-") and m.endswith("-48")]
     grown = 1 + found["test", "icu-mortality", "drift-48"]
     assert len(parts) == 6 and sum(parts) == pytest.approx(math.log(grown))
+
+
+@pytest.mark.proof
+def test_aurocs_stand_beside_the_best_of_their_own_hospital(rows) -> None:
+    found = {(r["cohort"], r["task"], r["metric"]): r for r in rows if r["method"] == "clin-jepa"}
+    best = {c: {t: r["limit"] for (cohort, t, m), r in found.items() if (cohort, m) == (c, "auc-label")}
+            for c in ("test", "external")}
+    assert all(0.5 < limit <= 1 for of in best.values() for task, limit in of.items() if task != "sepsis")
+    assert best["test"] != best["external"] and not any(of.get("sepsis") for of in best.values())
+    assert {r["limit"] for (_, _, metric), r in found.items() if not metric.startswith("auc")} == {None}
+    rolled = found["test", "icu-mortality", "auc-rolled-known"]
+    assert rolled["limit"] == pytest.approx(found["test", "icu-mortality", "auc-known"]["limit"])
+
+
+def test_means_have_a_limit_where_each_of_their_tasks_has_one() -> None:
+    base = {"cohort": "test", "status": "ok", "limit": None, "se": None, "n": 9}
+
+    def row(metric: str, task: str, value: float) -> dict:
+        return {**base, "metric": metric, "task": task, "value": value}
+
+    given = [row("auc-label", "sepsis", 0.5), row("auc-label", "severe-meld", 0.7),
+             row("auc-label", "kidney-failure", 0.6), row("auc-early", "of-none", 0.65),
+             row("auc-stay", "of-none", 0.5), row("auc-mean", "of-none", 0.6), row("drift-48", "of-none", 0.1)]
+    made = arms.beside_best(given, {"severe-meld": 0.9, "kidney-failure": 0.8}, "of-none")
+    limits = {(r["metric"], r["task"]): r["limit"] for r in made}
+    assert limits["auc-label", "severe-meld"] == 0.9 and limits["auc-label", "sepsis"] is None
+    assert limits["auc-early", "of-none"] == pytest.approx(0.85)
+    assert {m for (m, _), limit in limits.items() if limit is None} == {"auc-label", "auc-stay", "auc-mean", "drift-48"}
+    known = made[-1]
+    assert (known["metric"], known["task"], known["n"]) == ("auc-known", "of-none", 2)
+    assert (known["value"], known["limit"]) == pytest.approx((0.65, 0.85))
+    assert all(r["limit"] is None for r in given), "what is cached has no limit of its own"
 
 
 @pytest.mark.proof

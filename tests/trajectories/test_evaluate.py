@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import toy_stays
 
 from simlab.evaluation.auc import weighted_auc
 from simlab.evaluation.drift import ar1_drift
+from simlab.trajectories import groups
 from simlab.trajectories.evaluate import Plan, evaluate, mean_areas
 
 PLAN = Plan(contexts=(24,), actions=("true",), tasks=("dies", "event"), compare=("ridge",), draws=50, asked=(12, 24))
@@ -84,8 +86,17 @@ def test_a_forecast_that_knows_all_and_one_that_copies(cohorts) -> None:
 def test_geometry_under_every_definition_that_there_is(best) -> None:
     """Latents and true state are one space: the same ratios; stays that reach far (the regime) travel farther."""
     report = best
-    assert set(report.geometry) == {"regime", "events", "death"}
+    assert set(report.geometry) == {"regime", "throughout", "events", "death"}
     by = {(r.space, r.measure, r.standardised): r for r in report.geometry["regime"]}
     assert by["latent", "l2", False].value == pytest.approx(by["true state", "l2", False].value)
     assert by["latent", "l2", False].value > 1
     assert ("raw features", "path", True) in by
+
+
+def test_stays_that_recover_are_stable_by_regime_and_in_neither_group_throughout() -> None:
+    cohort = toy_stays.stays(np.random.default_rng(0), 4)
+    regime = np.zeros_like(cohort.factors["regime"])
+    regime[0, 5], regime[1, 5], regime[2, 40] = groups.DETERIORATING, 2, groups.DETERIORATING
+    found = groups.definitions(replace(cohort, factors={**cohort.factors, "regime": regime}), (0, 24))
+    assert [list(side) for side in found["regime"]] == [[True, False, False, False], [False, True, True, True]]
+    assert [list(side) for side in found["throughout"]] == [[True, False, False, False], [False, False, True, True]]
