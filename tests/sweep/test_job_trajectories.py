@@ -42,7 +42,8 @@ def test_drift_displacement_and_every_task_are_rows_in_both_hospitals(rows) -> N
     found = by(rows, "clin-jepa")
     for cohort in ("test", "external"):
         for metric in ("drift-48", "drift-fixed-48", "mase-hour-24", "own-stay-6", "displacement-regime-latent",
-                       "displacement-throughout-latent", "auc-mean", "auc-early", "auc-stay", "diag/latent-rank", "part-survivorship-48"):
+                       "displacement-throughout-latent", "auc-mean", "auc-early", "auc-stay",
+                       "diag/latent-rank", "part-survivorship-48"):
             assert (cohort, "icu-mortality", metric) in found
         assert 0 < found[cohort, "respiratory-failure", "auc-label"] < 1
     mean = [v for (cohort, _, metric), v in found.items() if (cohort, metric) == ("test", "auc-label")]
