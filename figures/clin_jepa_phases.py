@@ -37,7 +37,7 @@ def draw(data: Data) -> Figure:
     from matplotlib.figure import Figure
 
     arms = list(data.inputs[0].study.arms)
-    figure = Figure(figsize=(WIDE, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDE, 0.96 + 0.22 * len(arms)), layout="constrained")
     panels = figure.subplots(1, 4, sharey=True, width_ratios=(1.1, 1.3, 1, 1))
     _points(panels[0], data, arms, ("drift-48", "drift-fixed-48"), "L1 at 48 h over 1 h, less 1")
     _bars(panels[1], data, arms)

@@ -23,6 +23,14 @@ def values(published: Published, metric: str, cohort: str = "test") -> Values:
     return found
 
 
+def limits(published: Published, metric: str, cohort: str = "test") -> dict[int, float]:
+    """The best possible value of a metric by cell, where the world knows one."""
+    table = published.table
+    return {cell: limit for cell, name, where, limit in
+            zip(*(table[column].to_pylist() for column in ("cell", "metric", "cohort", "limit")), strict=True)
+            if (name, where) == (metric, cohort) and limit is not None}
+
+
 def summary(numbers: list[float]) -> dict[str, float | None]:
     """Mean and Student t interval over seeds (None below two)."""
     from scipy import stats

@@ -1,0 +1,66 @@
+"""Every edit of Clin-JEPA's curriculum after a warm start and without one: what it changes, paired by seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from figures.style import LINES, WIDE
+from figures.trajectory_rows import paired, record, values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from figures.catalog import Data
+    from simlab.report import Published
+
+NAME = "clin-jepa-phase0"
+INPUTS = ("results/clin-jepa-phases", "results/clin-jepa-ablations", "results/clin-jepa-cold")
+WHOLE, COLD, NAMED_COLD = "clin-jepa", "-cold", "clin-jepa-cold"
+STARTS = ("after phase 0", "without phase 0")
+METRICS = {"auc-mean": "mean AUROC,\n15 tasks", "drift-fixed-48": "drift at 48 h,\nfixed cohort",
+           "diag/latent-rank": "effective rank\nof latents", "diag/latent-norm": "norm of latents"}
+
+
+def numbers(*studies: Published) -> list[dict[str, Any]]:
+    """One record an edit, start and metric: the edited curriculum minus the whole one of the same start and study."""
+    found = []
+    for published, metric in ((p, m) for p in studies for m in METRICS):
+        known = {arm: by_seed for (arm, _), by_seed in values(published, metric).items()}
+        cold = published.study.name == NAMED_COLD
+        whole = WHOLE + COLD if cold else WHOLE
+        for arm in (a for a in known if a != whole and a.endswith(COLD) == cold):
+            found.append(record(STARTS[cold], arm.removeprefix(f"{WHOLE}-").removesuffix(COLD),
+                                paired(known[arm], known[whole]), metric=metric, study=published.study.name))
+        if cold:
+            found.append(record(STARTS[0], "no-phase0", paired(known[whole], known[WHOLE]), metric=metric,
+                                study=published.study.name))
+    return found
+
+
+def draw(data: Data) -> Figure:
+    """A panel a metric; a row an edit, those that were run after both starts first."""
+    from matplotlib.figure import Figure
+
+    starts = {place: {r["series"] for r in data.numbers if r["place"] == place} for place in
+              dict.fromkeys(r["place"] for r in data.numbers)}
+    rows = sorted(starts, key=lambda place: (place != "no-phase0", -len(starts[place])))
+    figure = Figure(figsize=(WIDE, 1.3 + 0.17 * len(rows)), layout="constrained")
+    panels = figure.subplots(1, len(METRICS), sharey=True)
+    handles: dict[str, Any] = {}
+    for panel, (metric, words) in zip(panels, METRICS.items(), strict=True):
+        for r in (r for r in data.numbers if r["metric"] == metric):
+            place = STARTS.index(r["series"])
+            colour, _, mark = LINES[place]
+            y = rows.index(r["place"]) + (place - 0.5) * 0.28
+            panel.plot([r["low"], r["high"]], [y, y], color=colour, linewidth=0.9)
+            handles[r["series"]], = panel.plot([r["mean"]], [y], mark, color=colour, markersize=3, linestyle="none")
+        panel.axvline(0, color="#888888", linewidth=0.6, zorder=1)
+        panel.set_title(words, loc="left")
+        panel.locator_params(axis="x", nbins=4)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("the edited curriculum minus the whole one of the same start, and 95 % interval over seeds",
+                     fontsize=7)
+    panels[0].set_yticks(range(len(rows)), rows)
+    panels[0].invert_yaxis()
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2, frameon=False)
+    return figure
