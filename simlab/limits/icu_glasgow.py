@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr
 
 from simlab.cohort import Cohort
 from simlab.environments import icu_measure

@@ -166,8 +166,9 @@ def _world(
                      f"L1 is {first:+.1%} at one hour and {last:+.1%} at {most} h.")
         say("what few guesses cost the best forecast of charts")
         few = icu_charted.cost_of_few(law, test, plan.context, (1, most), sizes["charted_particles"], options.seed)
-        notes.append(f"best possible of decoded variables: {sizes['charted_particles']} guesses for each test stay; with "
-                     f"half of them its error is {few[1]:+.1%} at one hour and {few[most]:+.1%} at {most} h.")
+        notes.append(f"best possible of decoded variables: {sizes['charted_particles']} guesses a stay; with half of "
+                     "them its error is " + " and ".join(f"{more:+.1%} (standard error {se:.1%}) at {h} h"
+                                                         for h, (more, se) in few.items()) + ".")
     say("best areas of the tasks")
     from simlab.limits.icu_tasks import areas
 

@@ -16,8 +16,8 @@ from simlab.trajectories.evaluate import DriftRow, Report, mean_areas
 PARTS = ("survivorship", "sample", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")
 WORDS = {"sample": "its sample", "nonstationarity": "non-stationarity", "horizon_cost": "horizon's own cost"}
 
-BEST = ("best possible: of the best forecast of what is charted, simulated or known, of the same variables and stays; over "
-        "best: error over its error.")
+BEST = ("best possible: of the best forecast of what is charted, simulated or known; the same variables and stays. "
+        "over best: error over its error.")
 MEAN = "mean: over the tasks in which every arm has an AUROC, the same for all."
 
 
