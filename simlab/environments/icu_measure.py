@@ -31,12 +31,13 @@ from simlab.environments.icu_values import charted
 LABELLED = ("map", "lactate", "creatinine", "urine", "weight", "bilirubin", "inr", "po2", "fio2", "gcs_eye",
             "gcs_verbal", "gcs_motor", "platelets")  # fmt: skip
 _C = len(NAMES)
-_VENTILATED = [t.name for t in TREATMENTS].index("ventilation")
+VENTILATED = [t.name for t in TREATMENTS].index("ventilation")
 _PANEL = np.array([list(PANELS).index(c.panel) if c.panel in PANELS else 0 for c in CHANNELS])
 _FIXED = [NAMES.index(name) for name in BODY]
+SHARE = 0.7  # alertness is this share of a patient's own number and of the hour's
 # Points lost on the Glasgow scales below each of these, and of RASS; a sedated patient's points.
-_LOST = {"gcs_eye": (4, (-0.6, -1.4, -2.2), 1), "gcs_verbal": (5, (-0.3, -0.9, -1.6, -2.3), 1),
-         "gcs_motor": (6, (-0.5, -1.1, -1.7, -2.2, -2.7), 3), "rass": (0, (-0.5, -1.2, -2.0, -2.6), -4)}  # fmt: skip
+LOST = {"gcs_eye": (4, (-0.6, -1.4, -2.2), 1), "gcs_verbal": (5, (-0.3, -0.9, -1.6, -2.3), 1),
+        "gcs_motor": (6, (-0.5, -1.1, -1.7, -2.2, -2.7), 3), "rass": (0, (-0.5, -1.2, -2.0, -2.6), -4)}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ def measure(factors: IcuFactors, law: Law, rng: np.random.Generator) -> Charts:
         block = _block(factors, part)
         drawn = of_noise.standard_normal(shape, np.float32), of_coins.random(shape, np.float32)
         told, there = chart(law, block, body(factors.static[part], bodies[part]), *drawn,
-                            0.7 * alert[part, None] + 0.7 * of_points.standard_normal(shape[:2]))  # fmt: skip
+                            SHARE * alert[part, None] + SHARE * of_points.standard_normal(shape[:2]))  # fmt: skip
         values[part], seen[part] = np.where(there, told, 0)[:, :visits], there[:, :visits]
         grid[part] = np.where(there, told, np.nan)[:, :, wanted]
     return Charts(values, seen, grid)
@@ -90,11 +91,9 @@ def chart(
     z[:, :, law.reads] = paths.shown
     value = charted(z, range(_C))
     value[:, :, NAMES.index(BY_WEIGHT)] = in_ml(value[:, :, NAMES.index(BY_WEIGHT)], bodies[:, :1])
-    ventilated = before(paths.on[:, :, _VENTILATED])
+    ventilated = before(paths.on[:, :, VENTILATED])
     for name in POINTS:
-        full, bounds, sedated = _LOST[name]
-        points = full - sum((alert < bound).astype(float) for bound in bounds)
-        value[:, :, NAMES.index(name)] = np.where(ventilated, sedated, points)
+        value[:, :, NAMES.index(name)] = np.where(ventilated, LOST[name][2], points(name, alert))
     value[:, :, _FIXED] = bodies[:, None]
     seen = paths.taken[:, :, _PANEL] & (coin >= law.spec.p_miss)
     seen[:, :, law.reads] = paths.looked
@@ -104,6 +103,12 @@ def chart(
     hour = first + np.arange(x.shape[1])
     seen[:, :, _FIXED] = np.stack([hour % 24 == 0, hour == 0], axis=1)
     return value.astype(np.float32), seen & (hour < paths.out[:, None])[:, :, None]
+
+
+def points(name: str, alert: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """A scale's points at this alertness, of a patient who is not sedated."""
+    full, bounds, _ = LOST[name]
+    return full - sum((alert < bound).astype(float) for bound in bounds)
 
 
 def in_ml(rate: Float[np.ndarray, "n hours"], weight: Float[np.ndarray, "n 1"]) -> Float[np.ndarray, "n hours"]:

@@ -8,7 +8,7 @@ what the forecast says of an hour that it has not seen is the number. Beside it:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,8 @@ class Decoded:
 
     `mase`: mean absolute error over that of the last value seen, carried forward (stays that have one); its interval is
     over subjects. `mase_decoded`: over that of the probe on the last true latent. `spearman`: rank correlation.
-    `best`: the mean absolute error of the best forecast, where a world knows it.
+    `best`: the mean absolute error of the best forecast on the same stays, where a world knows it; `best_mase`: over
+    the same copies as `mase`.
     """
 
     variable: str
@@ -48,6 +49,7 @@ class Decoded:
     interval: intervals.Interval | None
     mase_decoded: float | None
     best: float | None = None
+    best_mase: float | None = None
 
 
 def fit(z: Float[np.ndarray, "rows width"], y: Float[np.ndarray, "rows"], kind: str = "ridge", seed: int = 0) -> Probe:
@@ -85,13 +87,14 @@ def decode(
     rng: np.random.Generator,
     at: Sequence[int] = (1, 6, 12, 24, 48),
     kind: str = "ridge",
-    best: Float[np.ndarray, "records horizons channels"] | None = None,
+    best: Mapping[int, Float[np.ndarray, "records channels"]] | None = None,
     draws: int = 500,
 ) -> list[Decoded]:
     """Every variable at every horizon that has LEAST values in training and among the test stays then.
 
     training, test: latents, values and what was measured (nothing beyond a stay's end) of the same hours; forecast: of
-    the test stays from `context`, horizon h at hour context + h - 1.
+    the test stays from `context`, horizon h at hour context + h - 1. best: by horizon, the best forecast of what is
+    measured then (read there alone).
     """
     z, x, seen = training
     latents, values, measured = test
@@ -112,7 +115,7 @@ def decode(
             true = values[there, hour, v].astype(np.float64)
             said = probe(forecast[there, h - 1].astype(np.float64))
             held = probe(latents[there, context - 1].astype(np.float64))
-            optimum = None if best is None else float(np.abs(best[there, h - 1, v] - true).mean())
+            optimum = None if best is None or h not in best else best[h][there, v].astype(np.float64)
             found.append(_row(name, h, true, said, held, last[there], subjects[there], rng, draws, optimum))
     return found
 
@@ -127,7 +130,7 @@ def _row(
     subjects: np.ndarray,
     rng: np.random.Generator,
     draws: int,
-    best: float | None,
+    best: Float[np.ndarray, "n"] | None,
 ) -> Decoded:
     error, known = np.abs(said - true), np.isfinite(last)
     copied = np.abs(last - true)[known]
@@ -137,11 +140,16 @@ def _row(
         sums = intervals.resampled_sums(np.stack([error[known], copied], axis=1), subjects[known], rng, draws)
         with np.errstate(divide="ignore", invalid="ignore"):  # a draw whose copies are all right is NaN: not counted
             interval = intervals.percentile(mase, sums[:, 0] / sums[:, 1])
+    least = least_mase = None
+    if best is not None and np.isfinite(best).all():  # of some of the stays alone it would be another's number
+        left = np.abs(best - true)
+        least = float(left.mean())
+        least_mase = None if mase is None else float(left[known].sum() / copied.sum())
     decoded = float(np.abs(held - true).sum())
     varies = min(np.ptp(true), np.ptp(said)) > 0
     return Decoded(name, horizon, len(true), float(error.mean()), float(np.sqrt((error**2).mean())),
                    float(stats.spearmanr(said, true).statistic) if varies else None, mase, interval,
-                   float(error.sum()) / decoded if decoded > 0 else None, best)
+                   float(error.sum()) / decoded if decoded > 0 else None, least, least_mase)
 
 
 def _last_seen(
@@ -153,13 +161,20 @@ def _last_seen(
     return np.where(place >= 0, found, np.nan)
 
 
-def medians(decoded: Sequence[Decoded]) -> dict[int, tuple[float, int]]:
-    """By horizon: the median MASE over variables, and how many have one."""
+def medians(
+    decoded: Sequence[Decoded], of: Callable[[Decoded], float | None] = lambda row: row.mase
+) -> dict[int, tuple[float, int]]:
+    """By horizon: the median MASE (or what else is asked of a row) over variables, and how many have one."""
     found: dict[int, list[float]] = {}
     for row in decoded:
-        if row.mase is not None:
-            found.setdefault(row.horizon, []).append(row.mase)
+        if (value := of(row)) is not None:
+            found.setdefault(row.horizon, []).append(value)
     return {h: (float(np.median(v)), len(v)) for h, v in sorted(found.items())}
+
+
+def over_best(row: Decoded) -> float | None:
+    """A variable's error over that of its best forecast; None where there is none, or nothing to forecast."""
+    return row.mae / row.best if row.best and row.mase is not None else None
 
 
 def measured_within(

@@ -179,7 +179,7 @@ def limits(spec: IcuSpec, n: int = 200, context: int = 24) -> dict[str, Any]:
 
     fitting = [h for h in HORIZONS if context - 1 + h < spec.max_hours]
     notes = ["forecasts run along the recorded treatments, of stays that last so long",
-             "areas: posterior-weighted, of the hour-24 risk by particles; no closed form exists, none for sepsis"]
+             "areas: posterior-weighted, of the hour-24 risk by particles; no closed form exists"]
     if not spec.exact_forecast:
         notes.insert(0, f"forecasts by {PARTICLES} particles; exact with " + ", ".join(
             f"{k} = {v}" for k, v in {"regimes": "off", "lambda_p": 0, "iota": 0, "sigma": 0}.items()))

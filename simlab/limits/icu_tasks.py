@@ -10,7 +10,7 @@ its label is known: nobody asks about the others.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from simlab.cohort import Cohort
 from simlab.environments import icu_dynamics, icu_labels, icu_law, icu_measure, icu_outcomes
@@ -20,11 +20,11 @@ from simlab.environments.icu_knobs import TASKS, IcuSpec
 from simlab.environments.icu_law import AHEAD, HOURS, WINDOW
 from simlab.errors import OutOfDomain
 from simlab.evaluation.auc import rank
-from simlab.limits import icu_filter
+from simlab.limits import icu_filter, icu_glasgow
 from simlab.limits.icu_filter import Shown
 
-ASKED = tuple(name for name in TASKS if name != "sepsis")  # the Glasgow scale's own process is not filtered
 _K, _D, _P = len(TREATMENTS), len(ORGANS), len(PANELS)
+_LABELLED = [NAMES.index(name) for name in icu_measure.LABELLED]
 _TOGETHER = 2048  # trajectories at a time
 FILTERED = 400  # particles of the filter, from which those that go on are taken
 
@@ -34,7 +34,7 @@ def risks(
 ) -> dict[str, Float[np.ndarray, "n m"]]:
     """By task, the label at hour 24 of each of m continuations of each stay (NaN: none); their mean is the risk."""
     law = icu_law.law_of(spec, domain)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ASKED}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in TASKS}
     at_once = max(1, _TOGETHER // m)
     for begin in range(0, len(cohort), at_once):
         part = cohort.take(np.arange(begin, min(begin + at_once, len(cohort))))
@@ -58,7 +58,7 @@ def continued(
     dose = doses(law, seen, owner, rng)
     later = future(law, Start(x, regime, on, read, dose, icu_law.frailty(seen.static)[owner]), rng)
     y = labels(law, cohort, seen, later, dose, owner, rng)
-    return {name: y[name].reshape(len(seen), m) for name in ASKED}
+    return {name: y[name].reshape(len(seen), m) for name in TASKS}
 
 
 def doses(law: icu_law.Law, seen: Shown, owner: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "nm k"]:
@@ -72,39 +72,62 @@ def future(law: icu_law.Law, start: Start, rng: np.random.Generator) -> Paths:
     n, hours = len(start.x), HOURS - WINDOW
     draws = {name: (rng.standard_normal if normal else rng.random)((n, hours, k), np.float32)
              for name, (normal, k) in icu_dynamics.HOURLY.items()}  # fmt: skip
-    return icu_dynamics.simulate(law, start, draws, kept=WINDOW + AHEAD, first=WINDOW)
+    kept = max(icu_dynamics.kept_hours(law.spec), WINDOW + AHEAD)  # how far sepsis is looked for
+    return icu_dynamics.simulate(law, start, draws, kept=kept, first=WINDOW)
 
 
 def labels(
     law: icu_law.Law, cohort: Cohort, seen: Shown, later: Paths, dose: np.ndarray, owner: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, Float[np.ndarray, " nm"]]:
-    """Labels at hour 24 of continued stays, history and future joined."""
-    n, shape = len(owner), (len(owner), AHEAD, len(NAMES))
+    """Labels at hour 24 of continued stays, history and future joined. Cultures are not charted: a guess draws them."""
+    n = len(owner)
+    of_alertness, of_cultures, of_charts = rng.spawn(3)
     state = cohort.streams["state"]
-    bodies = np.stack([state.values[:, 0, NAMES.index(c)] for c in icu_measure.BODY], axis=1)[owner].astype(float)
-    value, there = icu_measure.chart(law, later, bodies, rng.standard_normal(shape, np.float32),
-                                     rng.random(shape, np.float32), rng.standard_normal(shape[:2]), WINDOW)
-    wanted = [NAMES.index(name) for name in icu_measure.LABELLED]
-    past = np.where(state.observed, state.values, np.nan)[:, :WINDOW][:, :, wanted].astype(float)
-    grid = np.concatenate([past[owner], np.where(there, value, np.nan)[:, :, wanted]], axis=1)
     ran = (seen.given[:, :WINDOW] > 0)[owner]
+    own = icu_glasgow.drawn(icu_glasgow.own(cohort, WINDOW), owner, of_alertness)
+    past = np.where(state.observed, state.values, np.nan)[:, :WINDOW][:, :, _LABELLED].astype(float)
+    bodies = np.stack([state.values[:, 0, NAMES.index(c)] for c in icu_measure.BODY], axis=1)[owner].astype(float)
+    grid = np.concatenate([past[owner], charts(law, later, bodies, own, ran[:, -1], rng, of_charts)], axis=1)
     blank = {k: np.concatenate([np.zeros((n, WINDOW, *a.shape[2:]), a.dtype), a], axis=1)
              for k, a in vars(later).items() if k in ("x", "regime", "taken", "looked", "shown", "on")}  # fmt: skip
     blank["on"][:, :WINDOW] = ran
     whole = Paths(**{**vars(later), **blank})
     static = seen.static[owner]
     found = icu_outcomes.ends(static, later.out, later.died, later.last, law.spec.gamma_d, rng.random((n, 4)))
-    course = icu_outcomes.course(whole, dose, grid, found, [[] for _ in range(n)])
-    y = icu_labels.labels(course, WINDOW, WINDOW)
-    return {name: y[name] if y[name].ndim == 1 else y[name][:, WINDOW - 1] for name in ASKED}
+    cultured = icu_outcomes.cultures(icu_outcomes.begun(whole), of_cultures.random(grid.shape[:2], np.float32))
+    y = icu_labels.labels(icu_outcomes.course(whole, dose, grid, found, cultured), WINDOW, WINDOW)
+    return {name: y[name] if y[name].ndim == 1 else y[name][:, WINDOW - 1] for name in TASKS}
+
+
+def charts(
+    law: icu_law.Law, later: Paths, bodies: Float[np.ndarray, "nm 2"], own: Float[np.ndarray, " nm"],
+    before: Bool[np.ndarray, "nm k"], rng: np.random.Generator, of_more: np.random.Generator,
+) -> Float[np.ndarray, "nm hours labelled"]:
+    """What labels are made of, from hour 24 on, NaN where not charted; AHEAD hours at a time. own: a patient's own
+    alertness; before: what ran in hour 23; rng, of_more: of the first AHEAD hours, of the others."""
+    n, hours = later.on.shape[:2]
+    ventilated = np.concatenate([before[:, None], later.on[:, :-1]], axis=1)[:, :, icu_measure.VENTILATED]
+    parts = []
+    for begin in range(0, hours, AHEAD):
+        part = slice(begin, min(begin + AHEAD, hours))
+        shape, source = (n, part.stop - begin, len(NAMES)), of_more if begin else rng
+        drawn = source.standard_normal(shape, np.float32), source.random(shape, np.float32)
+        alert = icu_measure.SHARE * (own[:, None] + source.standard_normal(shape[:2]))
+        some = Paths(**{k: a[:, part] if a.ndim > 1 and k != "last" else a for k, a in vars(later).items()})
+        value, there = icu_measure.chart(law, some, bodies, *drawn, alert, WINDOW + begin)
+        for name in icu_measure.LOST:  # a part's first hour does not know the hour before
+            points = np.where(ventilated[:, part], icu_measure.LOST[name][2], icu_measure.points(name, alert))
+            value[:, :, NAMES.index(name)] = points
+        parts.append(np.where(there, value, np.nan)[:, :, _LABELLED])
+    return np.concatenate(parts, axis=1)
 
 
 def areas(
     spec: IcuSpec, n: int = 150, m: int = 32, rng: np.random.Generator | None = None, *, domain: str = "source"
 ) -> dict[str, dict[str, float | None]]:
     """By task: auc (extrapolated), lower (of the noisy score), se (over stays), prevalence; None where one class
-    alone was met, and for sepsis, of which no risk is known. Raises OutOfDomain for fewer than 8 continuations."""
+    alone was met. Raises OutOfDomain for fewer than 8 continuations."""
     if m < 8 or m % 4:
         raise OutOfDomain(f"areas: m = {m}; a multiple of 4, at least 8, is needed.")
     rng = np.random.default_rng(1) if rng is None else rng

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from simlab.environments.scenario import sample_cohort
 from simlab.errors import InvalidCohort, OutOfDomain, unknown
 from simlab.evaluation import drift as drifts
 from simlab.evaluation import intervals, splits
+from simlab.limits import icu_charted
 from simlab.methods import Method
 from simlab.train import folder as run_folder
 from simlab.train.experiment import looked_at
@@ -41,7 +43,8 @@ WORLD = "icu"
 STUDY_RATE = "train.learning_rate"
 OWN_RATE = "--set rate_predictor (now {:g}) or --set rate_encoder (now {:g})"
 SHARES = ("dropout", "attention_dropout", "warm_up", "masked")  # below 1
-SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "areas_stays": 200}  # of the world, --set too
+SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "charted_particles": icu_charted.PARTICLES,
+         "areas_stays": 200}  # of the world, --set too
 
 
 def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
@@ -152,7 +155,8 @@ def _world(
     law = optimum.icu_law.law_of(spec, "source")
     best = optimum.Optimum(backbone, backbone.backbone.width, law, sizes["optimum_particles"], sizes["optimum_stays"],
                            options.seed)
-    report = evaluate(backbone, labelled, test, plan, (optimum.NAME, best), "state", say)
+    charted = partial(icu_charted.medians, law, m=sizes["charted_particles"], seed=options.seed)
+    report = evaluate(backbone, labelled, test, plan, (optimum.NAME, best), "state", say, charted)
     notes = list(report.notes)
     if plan.rolls:
         z, most = backbone.encode(test).state, max(plan.horizons)
@@ -160,6 +164,11 @@ def _world(
                                           plan.context, most)
         notes.append(f"optimum: {sizes['optimum_stays']} stays, {best.particles} guesses each; with half of them its "
                      f"L1 is {first:+.1%} at one hour and {last:+.1%} at {most} h.")
+        say("what few guesses cost the best forecast of charts")
+        few = icu_charted.cost_of_few(law, test, plan.context, (1, most), sizes["charted_particles"], options.seed)
+        notes.append(f"best possible of decoded variables: {sizes['charted_particles']} guesses a stay; with half of "
+                     "them its error is " + " and ".join(f"{more:+.1%} (standard error {se:.1%}) at {h} h"
+                                                         for h, (more, se) in few.items()) + ".")
     say("best areas of the tasks")
     from simlab.limits.icu_tasks import areas
 
@@ -168,7 +177,8 @@ def _world(
     notes.append(f"best possible: by particles on {sizes['areas_stays']} other stays; standard errors "
                  + ", ".join(f"{t} {a['se']:.3f}" for t, a in limits.items() if a["se"] is not None) + ".")
     none = [task for task in dict.fromkeys(row.task for row in rows) if limits[task]["auc"] is None]
-    notes.append("no optimum, known or simulated: decoded variables" + "".join(f"; {task}" for task in none) + ".")
+    if none:
+        notes.append(f"no optimum, known or simulated: {'; '.join(none)}.")
     return replace(report, tasks=rows, notes=tuple(notes))
 
 

@@ -125,6 +125,8 @@ class Remembering:
 
 # A world's simulated optimum: (test stays, context, horizons) -> forecast latents, and its name.
 Best = Callable[[Cohort, int, int], Float[np.ndarray, "stays horizons width"]]
+# The world's best forecast of what is charted: (test stays, context, horizons) -> by horizon, each channel's value.
+BestValues = Callable[[Cohort, int, Sequence[int]], Mapping[int, Float[np.ndarray, "stays channels"]]]
 
 
 def evaluate(
@@ -135,11 +137,13 @@ def evaluate(
     best: tuple[str, Best] | None = None,
     path: str = "path",
     say: Callable[[str], None] = lambda text: None,
+    values: BestValues | None = None,
 ) -> Report:
     """The report on the test stays. Probes learn on the training stays' latents; nothing is fitted on test stays.
 
     best: the world's optimum in this latent space, else a direct linear forecast that is fitted on the training stays
-    takes its place. path: name of the world's factor that holds the true state.
+    takes its place. path: name of the world's factor that holds the true state. values: the world's best forecast of
+    what is charted, beside the decoded variables.
     """
     rng = np.random.default_rng(plan.seed)
     say("encode")
@@ -156,7 +160,7 @@ def evaluate(
     say("geometry")
     shown = _geometry(latents, train, test, plan, path, rng, notes)
     say("decoded variables")
-    decoded = _decoded(backbone, latents, known, train, test, plan, rng) if plan.decode and plan.rolls else ()
+    decoded = _decoded(backbone, latents, known, train, test, plan, rng, values) if plan.decode and plan.rolls else ()
     scored = tuple(_tasks(backbone, latents, known, train, test, plan, rng, notes, say))
     return Report(drifts.latent_shape(latents.state, test.length), rows, parts, reference[0], own, shown, decoded,
                   scored, tuple(notes))
@@ -250,7 +254,7 @@ def _geometry(
 
 def _decoded(
     backbone: Frozen, latents: Latents, known: Latents, train: Cohort, test: Cohort, plan: Plan,
-    rng: np.random.Generator,
+    rng: np.random.Generator, values: BestValues | None,
 ) -> tuple[decoding.Decoded, ...]:
     if STATE not in test.streams:
         return ()
@@ -263,8 +267,9 @@ def _decoded(
     furthest = max(plan.horizons)
     forecast = backbone.rollout(latents, plan.context, furthest, "true", rng)
     at = tuple(dict.fromkeys((1, *plan.horizons)))
+    best = None if values is None else values(test, plan.context, at)
     return tuple(decoding.decode(side(known, train), side(latents, test), forecast, plan.context,
-                                 test.streams[STATE].channels, test.subject, rng, at, plan.probe, draws=plan.draws))
+                                 test.streams[STATE].channels, test.subject, rng, at, plan.probe, best, plan.draws))
 
 
 def _tasks(

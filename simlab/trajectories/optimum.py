@@ -21,7 +21,7 @@ from simlab.environments import icu_dynamics, icu_law, icu_measure
 from simlab.environments.icu_channels import NAMES, PANELS, TREATMENTS
 from simlab.environments.icu_dynamics import Paths
 from simlab.environments.icu_values import charted, standard
-from simlab.limits import icu_filter
+from simlab.limits import icu_filter, icu_glasgow
 from simlab.trajectories.evaluate import Frozen
 
 NAME = "simulated optimum"
@@ -91,8 +91,10 @@ def encodable(
     paths = shown(law, x.reshape(n * m, hours, -1), ran, context - 1, rng)
     shape = (n * m, hours, len(NAMES))
     bodies = np.stack([state.values[:, 0, NAMES.index(c)] for c in icu_measure.BODY], axis=1)[owner].astype(float)
-    value, there = icu_measure.chart(law, paths, bodies, rng.standard_normal(shape, np.float32),
-                                     rng.random(shape, np.float32), rng.standard_normal(shape[:2]), context - 1)
+    own = icu_glasgow.drawn(icu_glasgow.own(stays, context), owner, rng.spawn(1)[0])
+    drawn = rng.standard_normal(shape, np.float32), rng.random(shape, np.float32)
+    alert = icu_measure.SHARE * (own[:, None] + rng.standard_normal(shape[:2]))
+    value, there = icu_measure.chart(law, paths, bodies, *drawn, alert, context - 1)
     values = np.concatenate([state.floats()[owner, :context], np.where(there, value, 0)[:, 1:]], axis=1)
     observed = np.concatenate([state.observed[owner, :context], there[:, 1:]], axis=1)
     time = np.tile(np.arange(1.0, end + 1), (n * m, 1))

@@ -16,7 +16,8 @@ from simlab.trajectories.evaluate import DriftRow, Report, mean_areas
 PARTS = ("survivorship", "sample", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")
 WORDS = {"sample": "its sample", "nonstationarity": "non-stationarity", "horizon_cost": "horizon's own cost"}
 
-NO_OPTIMUM = "No best possible error stands beside them: an optimum is known or simulated for latents alone."
+BEST = ("best possible: of the best forecast of what is charted, simulated or known; the same variables and stays. "
+        "over best: error over its error.")
 MEAN = "mean: over the tasks in which every arm has an AUROC, the same for all."
 
 
@@ -118,8 +119,15 @@ def _decoded(report: Report) -> str:
     if not medians:
         return ""
     rows = [["h", "median MASE", "variables"], *([str(h), f"{m:.3f}", str(n)] for h, (m, n) in medians.items())]
-    return "\n".join(["Variables decoded from forecast latents: error over that of the last value seen, carried "
-                      "forward (--json: each variable).", NO_OPTIMUM, "", *_columns(rows)])
+    told = ["Variables decoded from forecast latents: error over that of the last value seen, carried forward "
+            "(--json: each variable)."]
+    best, over = (decoding.medians(report.decoded, of) for of in (lambda row: row.best_mase, decoding.over_best))
+    if best:
+        told.append(BEST)
+        rows[0][2:2] = ["best possible", "over best"]
+        for row, h in zip(rows[1:], medians, strict=True):
+            row[2:2] = [_number(of[h][0]) if of.get(h, (0, 0))[1] == medians[h][1] else "-" for of in (best, over)]
+    return "\n".join([*told, "", *_columns(rows)])
 
 
 def _tasks(report: Report) -> str:

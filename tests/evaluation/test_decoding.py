@@ -33,6 +33,28 @@ def test_an_oracle_errs_by_the_noise_and_a_held_latent_as_its_copy(rng: np.rando
     assert decoding.medians(oracle)[12] == (oracle[1].mase, 1)
 
 
+def test_the_best_forecast_is_judged_on_the_same_stays_and_copies(rng: np.random.Generator) -> None:
+    """A best forecast that is the last value has a MASE of 1, one that is the truth of 0; with one stay missing it is
+    none."""
+    training, test = stays(rng, 100), stays(rng, 100)
+    last = decoding._last_seen(test[1][:, :6, 0], test[2][:, :6, 0])
+    there, known = test[2][:, 6, 0], np.isfinite(last)
+
+    def best(values: np.ndarray) -> decoding.Decoded:
+        row, = decoding.decode(training, test, test[0][:, 6:], 6, ("hr", "never"), np.arange(100), rng, (1,),
+                               best={1: np.stack([values, values], axis=1)}, draws=2)
+        return row
+
+    copied = best(np.where(known, last, 60.0))
+    assert copied.best_mase == pytest.approx(1.0) and copied.mae < copied.best
+    assert copied.best == pytest.approx(np.abs(np.where(known, last, 60.0) - test[1][:, 6, 0])[there].mean())
+    assert decoding.over_best(copied) == pytest.approx(copied.mae / copied.best)
+    right = best(test[1][:, 6, 0])
+    assert right.best == right.best_mase == 0 and decoding.over_best(right) is None
+    none = best(np.where(np.arange(100) == np.flatnonzero(there)[3], np.nan, last))
+    assert none.best is None and none.best_mase is None and none.mase == copied.mase
+
+
 def test_ridge_is_scikit_learns_at_the_penalty_it_chooses(rng: np.random.Generator) -> None:
     z = rng.standard_normal((200, 4)) * [1, 10, 100, 0.1]
     y = z @ [1, 0.1, 0.01, 5] + rng.standard_normal(200)

@@ -87,14 +87,14 @@ def test_effects_are_sums_of_powers():
 
 
 def test_risks_of_continued_stays_are_calibrated():
-    """Mean risk against labels, 4 standard errors, task by task; no area where there is no risk."""
+    """Mean risk against labels, 4 standard errors, task by task."""
     from simlab.environments import icu as world
 
     s, rng = spec(admission_severity=1.0), np.random.default_rng(4)
     factors = world.sample_factors(120, s, "source", rng)
     cohort = world.observe(factors, s, "source", rng)
     found = icu_tasks.risks(s, cohort, 4, rng)
-    assert set(found) == set(TASKS) - {"sepsis"}
+    assert set(found) == set(TASKS)
     for name, y in found.items():
         label = cohort.labels[name]
         label = label if label.ndim == 1 else label[:, 23]
@@ -123,7 +123,28 @@ def test_areas_rise_with_the_particles_and_stay_below_one():
     few, many = (icu_tasks.areas(spec(), 150, m, np.random.default_rng(0)) for m in (8, 48))
     for name in ("mortality-90d", "circulatory-failure", "severe-meld"):
         assert few[name]["lower"] < many[name]["lower"] <= many[name]["auc"] <= 1
-    assert many["sepsis"]["auc"] is None
+    assert 0.5 < many["sepsis"]["lower"] < 1
+
+
+@pytest.mark.proof
+def test_sepsis_is_foretold_as_well_as_its_area_says():
+    """Labels that the world gave (cultures and alertness its own): as many are known and as many positive as guesses
+    say, within 3 standard errors, and the guesses' share orders them with the area that is told for it."""
+    from simlab.environments import icu as world
+
+    s, rng = spec(), np.random.default_rng(6)
+    cohort = world.observe(world.sample_factors(300, s, "source", rng), s, "source", rng)
+    y, label = icu_tasks.risks(s, cohort, 12, rng)["sepsis"], cohort.labels["sepsis"]
+    known, told = ~np.isnan(label), (~np.isnan(y)).mean(axis=1)
+    assert abs((known - told).mean()) < 3 * (known - told).std() / np.sqrt(300)
+    share = np.nansum(y, axis=1) / np.maximum((~np.isnan(y)).sum(axis=1), 1)
+    gap = np.where(known, label == 1, 0) - (y == 1).mean(axis=1)
+    assert abs(gap.mean()) < 3 * gap.std() / np.sqrt(300)
+    both = known & (told > 0)
+    seen = label_auc(share[both], label[both])
+    found = icu_tasks._area(y[~np.isnan(y).all(axis=1)])
+    assert seen.value > 0.5 + 2 * seen.se and seen.value > found["lower"] - 3 * seen.se
+    assert seen.value < found["auc"] + 3 * seen.se
 
 
 def test_the_command_prints_limits(capsys, monkeypatch):

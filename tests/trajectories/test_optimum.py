@@ -68,6 +68,22 @@ def test_what_was_charted_before_stays_and_treatments_are_those_given(world) -> 
         assert (futures.streams[name].floats()[:, :end] == few.streams[name].floats()[owner, :end]).all()
 
 
+def test_guesses_are_as_alert_as_their_stay_was(world) -> None:
+    """Who was charted with 1 point of 6 shows fewer points afterwards than who was charted with 6; a guess that knew
+    nothing of its stay would show the same of both."""
+    law, stays = world
+    few, at = stays.take(np.arange(2)), NAMES.index("gcs_motor")
+    state = few.streams["state"]
+    state.values[:, :CONTEXT, at], state.observed[:, :CONTEXT, at] = [[1.0], [6.0]], True
+    few.streams["action"].values[:] = 0
+    rng = np.random.default_rng(5)
+    x, _ = optimum.guesses(law, few, CONTEXT, HORIZONS, 30, rng)
+    futures = optimum.encodable(law, few, x, CONTEXT, rng).streams["state"]
+    low, high = (futures.values[part, CONTEXT:, at][futures.observed[part, CONTEXT:, at]].mean()
+                 for part in (slice(0, 30), slice(30, 60)))
+    assert low < 4.5 < 5.5 < high
+
+
 def test_the_median_is_numpys_and_minimises_the_weighted_distance(rng: np.random.Generator) -> None:
     z = rng.standard_normal((3, 11, 2, 4))
     assert np.allclose(optimum.weighted_median(z, np.ones((3, 11, 2))), np.median(z, axis=1))

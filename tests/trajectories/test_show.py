@@ -63,7 +63,19 @@ def test_the_roll_out_is_shown_on_the_optimum_s_stays() -> None:
     assert "the same stays" not in whole
 
 
-def test_decoded_variables_are_said_to_have_no_optimum() -> None:
-    one = Decoded("hr", 6, 50, 2.0, 2.5, 0.4, 0.9, None, None)
-    assert "No best possible error" not in show.text(report())
-    assert "No best possible error stands beside them" in show.text(report(decoded=(one,)))
+def decoded(name: str, mae: float, mase: float, best: float | None) -> Decoded:
+    """A variable whose last value is off by mae / mase."""
+    return Decoded(name, 6, 50, mae, 2.5, 0.4, mase, None, None, best, None if best is None else best * mase / mae)
+
+
+def test_decoded_variables_stand_beside_their_best_forecast() -> None:
+    """Medians over the same variables: MASE .5, .9, 1.1; best possible .4, .6, 1.; error over best 1.25, 1.5, 1.1. A
+    variable that is never off (weight) counts for none; without an optimum of every variable there is no column."""
+    rows = (decoded("hr", 5.0, 0.5, 4.0), decoded("map", 9.0, 0.9, 6.0), decoded("po2", 11.0, 1.1, 10.0),
+            Decoded("weight", 6, 50, 1.0, 1.0, None, None, None, None, 0.0))
+    told = show.text(report(decoded=rows))
+    assert cells(told, "6 ") == ["6", "0.900", "0.600", "1.250", "3"] and "best possible: of the best forecast" in told
+    none = show.text(report(decoded=tuple(decoded(row.variable, row.mae, row.mase, None) for row in rows[:3])))
+    assert cells(none, "6 ") == ["6", "0.900", "3"] and "best possible" not in none
+    some = show.text(report(decoded=(*rows, decoded("rr", 1.0, 0.9, None))))
+    assert cells(some, "6 ") == ["6", "0.900", "-", "-", "4"]
