@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "clin-jepa-shift"
 INPUTS = ("results/clin-jepa-shift",)
-METRICS = {"auc-early": "AUROC,\n7 early events", "auc-known": "AUROC, 14 tasks\nwith a known optimum",
+METRICS = {"auc-early": "AUROC,\n7 early events", "auc-stay": "AUROC,\n8 outcomes of the stay",
            "mase-hour-24": "error at 24 h over\nA's mean at the hour", "drift-fixed-48": "drift at 48 h,\nfixed cohort",
            "displacement-regime-latent": "displacement,\nworse over stable"}
 GAPS = {"gap_m": "measurement", "gap_p": "policy", "gap_s": "severity"}

@@ -37,14 +37,13 @@ def rows(
         return stages.backbones[key]
 
     made: list[dict[str, Any]] = []
-    of_none = stages.study.compare.task
     for name, (domain, cohort) in cohorts.items():
         base = {"cohort": name, "se": None, "limit": None, "status": "ok", "error": ""}
 
         def measure(base: Any = base, cohort: Cohort = cohort) -> list[dict[str, Any]]:
             found = arms.measure(backbone(), stages.labels(spec, seed)[1], cohort, draws)
-            return [{**base, **row, "task": row["task"] or of_none} for row in found]
+            return [{**base, **row, "task": row["task"] or stages.study.compare.task} for row in found]
 
         measured = stages.measured(stages.keys.evaluation(spec, key, domain), measure)
-        made += arms.beside_best(measured, stages.areas(spec, domain), of_none)
+        made += arms.beside_best(measured, stages.areas(spec, domain))
     return made

@@ -114,27 +114,19 @@ def _of_geometry(report: Report) -> list[dict[str, Any]]:
     return rows
 
 
-def beside_best(rows: list[dict[str, Any]], best: Mapping[str, float], of_none: str) -> list[dict[str, Any]]:
-    """The rows of one arm and cohort, AUROCs with the best possible one as their limit, and two more: their mean over
-    the tasks whose best AUROC is known ("auc-known", "auc-rolled-known"), beside the mean of these.
-
-    A mean over tasks of which one has none has no limit. of_none: the task under which rows of no task stand.
-    """
+def beside_best(rows: list[dict[str, Any]], best: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The rows of one arm and cohort, AUROCs with the best possible one as their limit; a mean's is the mean of its
+    tasks', and none where one of them has none."""
     made = [dict(row) for row in rows]
     for label, mean in MEANS.items():
-        areas = {row["task"]: row for row in made if row["metric"] == label}
-        for task, row in areas.items():
-            row["limit"] = best.get(task)
-        for track in TRACKS:
-            whole = next((row for row in made if row["metric"] == f"{mean}-{track}"), None)
-            chosen = [task for task in areas if TRACKS[track](task)]
-            if whole and chosen and all(task in best for task in chosen):
-                whole["limit"] = fmean(best[task] for task in chosen)
-        known = [task for task in areas if task in best]
-        if known:
-            made.append({**areas[known[0]], "task": of_none, "metric": f"{mean}-known", "n": len(known),
-                         "value": fmean(areas[task]["value"] for task in known),
-                         "limit": fmean(best[task] for task in known)})
+        of_task = [row for row in made if row["metric"] == label]
+        for row in of_task:
+            row["limit"] = best.get(row["task"])
+        for track, chosen in TRACKS.items():
+            limits = [row["limit"] for row in of_task if chosen(row["task"])]
+            if limits and None not in limits:
+                for row in (row for row in made if row["metric"] == f"{mean}-{track}"):
+                    row["limit"] = fmean(limits)
     return made
 
 
