@@ -26,7 +26,7 @@ ROWS = 6  # a cell, seed and arm: three metrics in each cohort, and diagnostics
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds on so many workers (None: not known), MB in the folder with its stage cache (None: not known), and what they rest on."""
+    """Seconds on so many workers, MB in the folder with its stage cache, and what they rest on (None: not known)."""
 
     seconds: float | None
     disk_mb: float | None

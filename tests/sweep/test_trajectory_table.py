@@ -88,7 +88,7 @@ def test_a_table_that_no_arm_reads_and_tuning_of_whole_stays_are_refused() -> No
     raw = {"axes": {"w_c": [0.5]}, "compare": {"arms": ["lda", "ridge"], "contrast": ["lda", "ridge"]}}
     with pytest.raises(InvalidStudy, match=r"\[trajectory\] is for arms that read whole stays .* names none"):
         study.build({**raw, "trajectory": {"tau": 0.9}})
-    with pytest.raises(InvalidStudy, match="design.kind = 'tune': clin-jepa reads whole stays"):
+    with pytest.raises(InvalidStudy, match=r"design\.kind = 'tune': clin-jepa reads whole stays"):
         built(design={"kind": "tune"}, tune={"trials": 2})
     assert study.build({**raw, "design": {"kind": "tune"}, "tune": {"trials": 2}}).design.kind == "tune"
 
@@ -176,6 +176,7 @@ def test_without_the_extra_or_the_model_one_line_and_no_job(
     assert not list((tmp_path / "out").rglob("*.parquet")) and not (tmp_path / "out" / "study.toml").exists()
 
 
+@pytest.mark.proof
 def test_a_language_model_in_a_folder_goes_through_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a study file to rows, drift and tasks of both arms; weights that are missing are told before any job."""
     world = find_world("icu")
@@ -198,7 +199,7 @@ def test_a_language_model_in_a_folder_goes_through_a_study(tmp_path: Path, monke
         metrics = {row["metric"] for row in rows if row["method"] == arm}
         assert {"drift-6", "auc-mean", "step", "diag/latent-rank"} <= metrics
     next((tmp_path / "qwen").glob("*.safetensors")).unlink()
-    assert main([str(file), "--out", str(out), "--quiet", "--no-cache"]) == 0  # nothing is left to do: none is asked for
+    assert main([str(file), "--out", str(out), "--quiet", "--no-cache"]) == 0  # nothing is left to do
     with pytest.raises(SimlabError, match="its folder holds no weights"):
         driver.run(study.load(str(file)), driver.Options(tmp_path / "other", workers=1, quiet=True))
     assert replace(study.load(str(file)), trajectory={}) == built()
