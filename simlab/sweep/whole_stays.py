@@ -44,14 +44,22 @@ def settled(study: Study, raw: Mapping[str, Any]) -> Study:
             raise InvalidStudy(f"{TABLE}.{key}: set it in [train]{f', as {name}' if name != key else ''}.")
     fields.known_keys(raw, KEYS, f"[{TABLE}]")
     given = {key: _checked(key, value) for key, value in raw.items()}
-    if given.get("max_hours", LEAST_HOURS) < LEAST_HOURS:
-        raise InvalidStudy(f"{TABLE}.max_hours = {given['max_hours']}: expected at least {LEAST_HOURS} in a study, "
-                           "whose drift and tasks are asked after 24 hours.")
+    stays = [hours for hours in _hours(study) if whole]
+    for key, hours in ((f"{TABLE}.max_hours", given.get("max_hours", LEAST_HOURS)), *(("hours", h) for h in stays)):
+        if hours < LEAST_HOURS:
+            raise InvalidStudy(f"{key} = {hours}: expected at least {LEAST_HOURS} with arms that read whole stays: "
+                               "their drift and tasks are asked after 24.")
     try:
         of_study(study.train, given)
     except OutOfDomain as error:
         raise InvalidStudy(f"[{TABLE}], with [train]: {error}") from None
     return replace(study, trajectory=given)
+
+
+def _hours(study: Study) -> list[Any]:
+    """The lengths of the world's stays, where the study says them."""
+    swept = [value for axis in study.axes if axis.symbol == "max_hours" for value in axis.values]
+    return swept + [value for key, value in study.knobs.items() if key in ("hours", "max_hours")]
 
 
 def _checked(key: str, value: object) -> Any:

@@ -70,7 +70,7 @@ def built(table: dict[str, Any] | None = None, **sections: Any) -> study.Study:
     ({"rate_predictor": 1e-3}, "trajectory.rate_predictor: set it in [train], as learning_rate."),
     ({"learning_rate": 1e-3}, "trajectory.learning_rate: set it in [train]."),
     ({"heads": 3}, "[trajectory], with [train]: heads = 3: expected a divisor of inner, which is 32."),
-    ({"max_hours": 24}, "trajectory.max_hours = 24: expected at least 30 in a study"),
+    ({"max_hours": 24}, "trajectory.max_hours = 24: expected at least 30 with arms that read whole stays"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_when_the_file_is_read(table: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidStudy) as told:
@@ -90,6 +90,8 @@ def test_a_table_that_no_arm_reads_and_tuning_of_whole_stays_are_refused() -> No
         study.build({**raw, "trajectory": {"tau": 0.9}})
     with pytest.raises(InvalidStudy, match=r"design\.kind = 'tune': clin-jepa reads whole stays"):
         built(design={"kind": "tune"}, tune={"trials": 2})
+    with pytest.raises(InvalidStudy, match="hours = 24: expected at least 30"):
+        built(world={"name": "icu", "knobs": {"hours": 24}})
     assert study.build({**raw, "design": {"kind": "tune"}, "tune": {"trials": 2}}).design.kind == "tune"
 
 
