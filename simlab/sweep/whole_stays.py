@@ -38,14 +38,16 @@ def settled(study: Study, raw: Mapping[str, Any]) -> Study:
     if raw and not whole:
         raise InvalidStudy(f"[{TABLE}] is for arms that read whole stays (clin-jepa and its like); compare.arms names "
                            "none.")
+    if not whole:
+        return study
     for key in raw:
         if key in OF_TRAIN or key in OF_TRAIN.values():
             name = OF_TRAIN.get(key, key)
             raise InvalidStudy(f"{TABLE}.{key}: set it in [train]{f', as {name}' if name != key else ''}.")
     fields.known_keys(raw, KEYS, f"[{TABLE}]")
     given = {key: _checked(key, value) for key, value in raw.items()}
-    stays = [hours for hours in _hours(study) if whole]
-    for key, hours in ((f"{TABLE}.max_hours", given.get("max_hours", LEAST_HOURS)), *(("hours", h) for h in stays)):
+    windows = given.get("max_hours", Settings.max_hours)
+    for key, hours in ((f"{TABLE}.max_hours", windows), *(("hours", stays) for stays in _hours(study))):
         if hours < LEAST_HOURS:
             raise InvalidStudy(f"{key} = {hours}: expected at least {LEAST_HOURS} with arms that read whole stays: "
                                "their drift and tasks are asked after 24.")

@@ -56,20 +56,11 @@ SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "areas_sta
 def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     """Train, evaluate, print; everything printed is kept in the run's folder. Raises SimlabErrors for bad input."""
     method, others = compared[0], compared[1:]
-    for arm in others:
-        if arm.pretrained or arm.adaptation not in ("closed-form", "scratch") or arm.encoder in ("linear", "mlp"):
-            raise OutOfDomain(f"--compare {arm.name}: beside trajectories stand arms that learn from labels alone and "
-                              "have no encoder of ours (ridge, logistic, lightgbm, gru, tcn, transformer, mask-only).")
-    if options.labels or options.plasmode:
-        raise OutOfDomain("--labels and --plasmode are not for trajectories: every labelled stay is used.")
-    if options.device != "cpu":
-        raise OutOfDomain(f"--device {options.device}: trajectories are trained on the CPU alone.")
-    if options.data in WORLDS and options.splits != 1:
-        raise OutOfDomain(f"--splits {options.splits}: a trajectory run in a world is one seed; repeat it with another "
-                          "--seed, or run a study (python -m simlab.sweep clin-jepa-phases).")
+    _refuse(options, others)
     torch.set_num_threads(options.threads)
     given, sizes, texts = _settings(options)
-    source = {} if options.data in WORLDS else {"sha256": run_folder.sha256(Path(options.data))}
+    prepared = options.data not in WORLDS and Path(options.data).is_file()
+    source = {"sha256": run_folder.sha256(Path(options.data))} if prepared else {}
     folder = options.out or Path("runs") / "train" / f"{Path(options.data).stem}-{method.name}"
     frozen = {"data": options.data, "arms": [a.name for a in compared], "settings": asdict(given), "sizes": sizes,
               "knobs": texts, "seed": options.seed, "splits": options.splits, "task": options.task,
@@ -93,13 +84,28 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     return 0
 
 
+def _refuse(options: argparse.Namespace, others: Sequence[Method]) -> None:
+    """Options that have no meaning here. Raises OutOfDomain."""
+    for arm in others:
+        if arm.pretrained or arm.adaptation not in ("closed-form", "scratch") or arm.encoder in ("linear", "mlp"):
+            raise OutOfDomain(f"--compare {arm.name}: beside trajectories stand arms that learn from labels alone and "
+                              "have no encoder of ours (ridge, logistic, lightgbm, gru, tcn, transformer, mask-only).")
+    if options.labels or options.plasmode:
+        raise OutOfDomain("--labels and --plasmode are not for trajectories: every labelled stay is used.")
+    if options.device != "cpu":
+        raise OutOfDomain(f"--device {options.device}: trajectories are trained on the CPU alone.")
+    if options.data in WORLDS and options.splits != 1:
+        raise OutOfDomain(f"--splits {options.splits}: a trajectory run in a world is one seed; repeat it with another "
+                          "--seed, or run a study (python -m simlab.sweep clin-jepa-phases).")
+
+
 def _shown_again(folder: Path, options: argparse.Namespace) -> bool:
     """Print a run that is finished; False where it is not."""
     result = run_folder.read(folder / RESULT)
-    if not result or not (folder / REPORT).exists():
+    if not result or not set(SHOWN) <= set(result) or not (folder / REPORT).exists():
         return False
     if not options.quiet:
-        print(f"finished before: shown from {folder}", file=sys.stderr)
+        print(f"finished before: shown from {folder} (delete it, or give another --out, to compute anew)", file=sys.stderr)
     whole = {key: result[key] for key in SHOWN}
     print(json.dumps(whole, allow_nan=False) if options.json else (folder / REPORT).read_text("utf-8").rstrip("\n"))
     return True
