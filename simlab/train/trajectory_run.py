@@ -105,7 +105,7 @@ def _shown_again(folder: Path, options: argparse.Namespace) -> bool:
     if not result or not set(SHOWN) <= set(result) or not (folder / REPORT).exists():
         return False
     if not options.quiet:
-        print(f"finished before: shown from {folder} (delete it, or give another --out, to compute anew)", file=sys.stderr)
+        print(f"finished before: shown from {folder}; another --out computes it anew", file=sys.stderr)
     whole = {key: result[key] for key in SHOWN}
     print(json.dumps(whole, allow_nan=False) if options.json else (folder / REPORT).read_text("utf-8").rstrip("\n"))
     return True
