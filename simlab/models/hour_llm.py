@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class LanguageModel(ByText):
 
     def numbers(self, texts: Sequence[str]) -> list[list[int]]:
         end = self.tokeniser.eos_token_id
-        return [[*self.tokeniser(text)["input_ids"][: self.longest - 1], end] for text in texts]
+        return [[*tokens[: self.longest - 1], end] for tokens in self.tokeniser(list(texts))["input_ids"]]
 
     def last_layer(
         self, parameters: Parameters, tokens: Int[Tensor, "texts tokens"], there: Bool[Tensor, "texts tokens"]
@@ -74,9 +75,26 @@ def load(name: str, rank: int, alpha: float, longest: int = 4096, clock: bool = 
         model = library.AutoModelForCausalLM.from_pretrained(name)
         tokeniser = library.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise InvalidData(f"llm = {name!r}: neither a folder nor a model that can be fetched "
-                          f"({str(error).strip().splitlines()[0]}).") from error
+        raise _absent(name, str(error).strip().splitlines()[0]) from error
     return wrap(model, tokeniser, rank, alpha, longest, clock)
+
+
+def check(name: str) -> None:
+    """Refuse what `load` could not: a missing library, a model whose configuration, tokeniser or (of a folder) weights
+    are not there. Loads no weights, fetches none. Raises MissingExtra, InvalidData."""
+    library = _library("transformers")
+    _library("peft")
+    try:
+        library.AutoConfig.from_pretrained(name)
+        library.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise _absent(name, str(error).strip().splitlines()[0]) from error
+    if Path(name).is_dir() and not any(p.suffix in (".safetensors", ".bin") for p in Path(name).iterdir()):
+        raise _absent(name, "its folder holds no weights")
+
+
+def _absent(name: str, why: str) -> InvalidData:
+    return InvalidData(f"llm = {name!r}: neither a folder nor a model that can be fetched ({why}).")
 
 
 def wrap(

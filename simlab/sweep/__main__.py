@@ -151,7 +151,8 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
         plan.check_budget(chosen)
         foretold = _foretell(chosen, out, args)[0]
         search = chosen.design.kind == "boundary"  # how many batches it will take, nobody knows
-        options = options if search else replace(options, estimate=round(foretold.seconds, 1))
+        if not search and foretold.seconds is not None:
+            options = replace(options, estimate=round(foretold.seconds, 1))
         if foretold.seconds and not args.quiet:
             most = ""
             if search:
@@ -263,7 +264,7 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
     facts = {"study": chosen.name, "out": str(out), "cells": plan.n_cells(chosen), "seeds": chosen.n_seeds,
              "arms": len(chosen.arms), "jobs": len(jobs), "jobs_to_do": len(todo),
              "trainings": plan.trainings(chosen), "trainings_to_do": plan.trainings(chosen, todo), "workers": workers,
-             "seconds": round(seconds), "estimate_from": basis,
+             "seconds": None if seconds is None else round(seconds), "estimate_from": basis,
              "disk_mb": None if foretold.disk_mb is None else round(foretold.disk_mb, 1)}
     if chosen.design.kind == "boundary":
         facts |= forecast.at_most(chosen, seconds)
@@ -274,7 +275,8 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
     print(f"  cells      {facts['cells']} ({_shape(chosen)}), {chosen.n_seeds} seeds, {len(chosen.arms)} arms")
     print(f"  shards     {facts['jobs']} jobs, each a shard, of which {facts['jobs_to_do']} are to do")
     print(f"  trainings  {facts['trainings']} pretrainings, of which {facts['trainings_to_do']} are to do")
-    print(f"  time       about {duration(seconds)} on {workers} worker{'s' if workers > 1 else ''} ({basis})")
+    about = "" if seconds is None else "about "
+    print(f"  time       {about}{duration(seconds)} on {workers} worker{'s' if workers > 1 else ''} ({basis})")
     if foretold.disk_mb is not None:
         print(f"  disk       about {max(1, round(foretold.disk_mb))} MB, the stage cache included")
     if chosen.design.kind == "boundary":
@@ -339,8 +341,9 @@ def _list(args: argparse.Namespace) -> int:
         done = sum(job.units for job in jobs if job.index in there)
         todo, workers = [job for job in jobs if job.index not in there], args.workers or os.cpu_count() or 1
         seconds, _ = plan.estimate(found, todo, max(1, min(workers, len(todo))), folder.read_manifest())
+        seconds = None if seconds is None else round(seconds)
         entries.append({"study": name, "cells": plan.n_cells(found), "seeds": found.n_seeds, "done": done,
-                        "missing": sum(job.units for job in jobs) - done, "estimated_seconds": round(seconds),
+                        "missing": sum(job.units for job in jobs) - done, "estimated_seconds": seconds,
                         "failed": folder.read_manifest().get("failed", 0), "question": found.question})
     if args.json:
         print(json.dumps(entries, indent=1))
@@ -352,10 +355,16 @@ def _list(args: argparse.Namespace) -> int:
             print(f"{entry['study']:<20}cannot be read: {entry['error']}")
             continue
         print("{study:<20}{cells:>7}{seeds:>7}{done:>8}{missing:>9}{failed:>8}{left:>9}".format(
-            left=duration(entry["estimated_seconds"]) if entry["missing"] else "-", **entry))
+            left=_left(entry), **entry))
         if entry["question"]:
             print(f"    {entry['question']}")
     return 0
+
+
+def _left(entry: dict[str, Any]) -> str:
+    if not entry["missing"]:
+        return "-"
+    return "unknown" if entry["estimated_seconds"] is None else duration(entry["estimated_seconds"])
 
 
 def _grown(folder: Folder, found: Study) -> Study:

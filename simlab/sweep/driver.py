@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from simlab.errors import DamagedFile, InvalidStudy, SimlabError
-from simlab.sweep import engines, finish, plan, provenance, results, standing
+from simlab.sweep import engines, finish, plan, provenance, results, standing, whole_stays
 from simlab.sweep.folder import Folder, disk_full
 from simlab.sweep.journal import Journal
 from simlab.sweep.plan import Job
@@ -124,6 +124,8 @@ class Run:
         study, folder, options = self.study, self.folder, self.options
         if options.device != "cpu":  # torch takes seconds to import: asked only when the answer matters
             importlib.import_module("simlab.training.device").find(options.device)
+        if not options.collect and (options.retry_failed or self._missing()):
+            whole_stays.check_model(study)
         folder.freeze(study)
         self._same_settings()
         self._same_parts()
@@ -158,6 +160,10 @@ class Run:
             return list(jobs)
         first, every = self.options.shard
         return [job for job in jobs if job.index % every == first - 1]
+
+    def _missing(self) -> bool:
+        """Whether a job of this run's part has no shard yet."""
+        return not {job.index for job in self._mine(self.jobs)} <= self.folder.finished()
 
     def _begin(self, workers: int) -> dict[str, Any]:
         options = self.options

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simlab import methods
-from simlab.sweep import boundary, plan
+from simlab.sweep import boundary, plan, whole_stays
 from simlab.sweep.plan import Job
 from simlab.sweep.pool import Pool
 from simlab.sweep.schema import Study
@@ -26,9 +26,9 @@ ROWS = 6  # a cell, seed and arm: three metrics in each cohort, and diagnostics
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds on so many workers, MB in the folder with its stage cache (None: not known), and what they rest on."""
+    """Seconds on so many workers, MB in the folder with its stage cache, and what they rest on (None: not known)."""
 
-    seconds: float
+    seconds: float | None
     disk_mb: float | None
     basis: str
 
@@ -36,7 +36,7 @@ class Forecast:
 def forecast(study: Study, todo: Sequence[Job], workers: int, manifest: Mapping[str, Any], probe: bool) -> Forecast:
     """Of these jobs. `probe`: time a slice of the study (seconds) where no earlier run tells; else a rough guess."""
     known = any(run.get("units") and run.get("seconds") for run in manifest.get("runs", []))
-    if not todo or known or not probe or study.design.kind == "tune":
+    if not todo or known or not probe or study.design.kind == "tune" or whole_stays.language_model(study):
         seconds, basis = plan.estimate(study, todo, workers, manifest)
         return Forecast(seconds, None, basis)
     begun = time.monotonic()
@@ -89,7 +89,7 @@ def disk(study: Study, todo: Sequence[Job], times: Mapping[str, Any]) -> float:
     return table / 1e6 + cache
 
 
-def at_most(study: Study, seconds: float) -> dict[str, Any]:
+def at_most(study: Study, seconds: float | None) -> dict[str, Any]:
     """What a search costs at most: cells, pretrainings, and seconds, from those that its next cells will take."""
     most = boundary.at_most(study)
     trainings = max(plan.trainings(study), min(plan.trainings(most), study.budget.trainings or math.inf))

@@ -22,7 +22,7 @@ from typing import Any
 
 from simlab.environments.registry import find_world
 from simlab.methods import Method
-from simlab.sweep import BEGUN
+from simlab.sweep import BEGUN, whole_stays
 from simlab.sweep.plan import Job
 from simlab.sweep.provenance import processor
 from simlab.sweep.schema import Study
@@ -119,7 +119,7 @@ class Keys:
         """A backbone of whole stays and the labelled stays that its probes learn from: one entry a seed."""
         method = {k: v for k, v in dataclasses.asdict(arm).items() if k not in NAMES}
         fields = {"method": method, "settings": dataclasses.asdict(self.settings),
-                  "records": self.before_target(spec)}
+                  "records": self.before_target(spec), **whole_stays.known_by(self.study)}
         modules = ("simlab.sweep.trajectories", "simlab.trajectories.arms", "simlab.environments.scenario",
                    self._world_module)
         return self._key("trajectory", modules, fields, seed, self.source(spec))

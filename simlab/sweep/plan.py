@@ -15,6 +15,7 @@ from typing import Any
 from simlab import methods
 from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy
+from simlab.sweep import whole_stays
 from simlab.sweep.designs import cell
 from simlab.sweep.schema import Study, Value, n_cells
 from simlab.training.search import touches_pretraining
@@ -150,13 +151,19 @@ def check_budget(study: Study) -> None:
 _STEP, _FIT, START = 0.0015, 0.05, 4.0
 
 
-def estimate(study: Study, todo: Sequence[Job], workers: int, manifest: Mapping[str, Any]) -> tuple[float, str]:
-    """Seconds that these jobs may take on so many workers, and what the guess rests on (an earlier run, or nothing)."""
+def estimate(study: Study, todo: Sequence[Job], workers: int, manifest: Mapping[str, Any]) -> tuple[float | None, str]:
+    """Seconds that these jobs may take on so many workers, and what the guess rests on (an earlier run, or nothing).
+
+    None for a language model that has not run here: nothing is loaded, fetched or timed for a guess.
+    """
     runs = [run for run in manifest.get("runs", []) if run.get("units") and run.get("seconds")]
     units = sum(job.units for job in todo)
     if runs:
         one = runs[-1]["seconds"] * runs[-1]["workers"] / runs[-1]["units"]
         return units * one / workers, "from the last run here"
+    model = whole_stays.language_model(study)
+    if model and todo:
+        return None, f"{model} is not loaded for a guess: it reads up to {whole_stays.texts(study):,} texts"
     size = study.train.batch / 512 * max(1.0, study.train.width * study.train.hidden / 2048)
     fresh = study.design.kind == "tune" and len(todo) == len(jobs(study))  # its trials are still to come
     work = trainings(study, None if fresh else todo) * study.train.steps * _STEP * size + units * len(study.arms) * _FIT

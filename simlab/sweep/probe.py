@@ -97,10 +97,11 @@ def _trajectories(
         return 0.0, 0.0
     from simlab.trajectories import arms as whole_stays
 
-    few, more = (replace(stages.settings.of(mine[0]), steps=steps) for steps in (SHORT, 3 * SHORT))
+    whole = whole_stays.settings(stages.settings.of(mine[0]), stages.study.trajectory)
+    few, more = (replace(whole, steps=steps) for steps in (SHORT, 3 * SHORT))
     stays = stages.unlabelled(seed)[0]
-    short, backbone = _timed(lambda: whole_stays.train(mine[0], stays, whole_stays.settings(few), seed))
-    longer, _ = _timed(lambda: whole_stays.train(mine[0], stays, whole_stays.settings(more), seed))
+    short, backbone = _timed(lambda: whole_stays.train(mine[0], stays, few, seed))
+    longer, _ = _timed(lambda: whole_stays.train(mine[0], stays, more, seed))
     labelled = stages.labels(spec, seed)[1]
     measuring = sum(_timed(lambda c=cohort: whole_stays.measure(backbone, labelled, c, seed))[0]
                     for _, cohort in evaluation.cohorts(spec).values())

@@ -147,6 +147,7 @@ class Study:
     budget: Budget = field(default_factory=Budget)
     limits: Limits = field(default_factory=Limits)
     train: Train = field(default_factory=Train)
+    trajectory: Mapping[str, Value | bool] = field(default_factory=dict)  # what [trajectory] gives, as it gives it
     choices: tuple[Chosen, ...] = ()  # of design "tune": what tuning chose, once it has (not in the file)
     points: tuple[tuple[Value, ...], ...] = ()  # of design "boundary": its cells so far (not in the file)
     plugins: tuple[str, ...] = ()  # files executed in the driver and in each worker before anything else
@@ -185,6 +186,7 @@ def resolved(study: Study) -> dict[str, Any]:
         "seeds": {"looks": list(study.looks),
                   **({"spending": study.spending} if study.spending != SPENDING[0] else {})},
         **{k: _given(getattr(study, k)) for k in ("tune", "budget", "limits", "train")},
+        **({"trajectory": dict(study.trajectory)} if study.trajectory else {}),
     }
 
 

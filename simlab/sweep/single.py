@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simlab.errors import DamagedFile, OutOfDomain, SimlabError
-from simlab.sweep import artefacts, plan, results
+from simlab.sweep import artefacts, plan, results, whole_stays
 from simlab.sweep.driver import Options
 from simlab.sweep.folder import Folder
 from simlab.sweep.pool import Pool
@@ -50,6 +50,7 @@ def run(study: Study, options: Options, cell: int, seed: int) -> Single:
     for name, value, n in (("--cell", cell, plan.n_cells(study)), ("--seed", seed, study.n_seeds)):
         if not 0 <= value < n:
             raise OutOfDomain(f"{name} {value}: study {study.name} has {n}, numbered from 0 to {n - 1}.")
+    whole_stays.check_model(study)
     folder = Folder(options.out)
     folder.make()
     whole = next(job for job in plan.jobs(study, options.device, options.threads, options.cache, options.cache_mb)

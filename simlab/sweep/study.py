@@ -23,7 +23,7 @@ from simlab.environments import knobs, presets
 from simlab.environments.knobs import Choice, Interval, Knob
 from simlab.environments.registry import World, find_world
 from simlab.errors import InvalidStudy, SimlabError, nearest, unknown
-from simlab.sweep import axes, boundary, fields
+from simlab.sweep import axes, boundary, fields, whole_stays
 from simlab.sweep.axes import refuse_twice
 from simlab.sweep.schema import (
     COUNT,
@@ -53,7 +53,8 @@ METRICS = ("auc", "auc-label")
 OF_TRAJECTORIES = ("diag/", "auc-early", "auc-stay", "auc-mean", "auc-rolled-", "drift-", "mase-", "own-stay-",
                    "displacement-")  # fmt: skip
 _METRIC = re.compile(r"[a-z0-9][a-z0-9/_-]*")
-_SECTIONS = ("study", "world", "axes", "design", "compare", "seeds", "tune", "budget", "limits", "train")
+_SECTIONS = ("study", "world", "axes", "design", "compare", "seeds", "tune", "budget", "limits", "train",
+             whole_stays.TABLE)
 
 
 def locate(path_or_name: str) -> Path:
@@ -143,6 +144,7 @@ def build(
         train=fields.read(Train, sections["train"], "train"),
         plugins=files,
     )
+    study = whole_stays.settled(study, sections[whole_stays.TABLE])
     _check_cells(study)
     if design.kind == "boundary":
         boundary.check(study)

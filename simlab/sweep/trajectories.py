@@ -31,7 +31,7 @@ def rows(
     def backbone() -> Any:
         if key not in stages.backbones:
             progress.count("pretraining")
-            given = arms.settings(stages.settings.of(arm))
+            given = arms.settings(stages.settings.of(arm), stages.study.trajectory)
             initial = rng.integer(stages.study.seed, seed, "initialisation")
             stages.backbones[key] = arms.train(arm, stages.unlabelled(seed)[0], given, initial)
         return stages.backbones[key]

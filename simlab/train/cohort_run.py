@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 import sys
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     folder = options.out or Path("runs") / "train" / f"{path.stem}{made}-{arms[0].name}"
     frozen = {
         "data": path.name,
-        "sha256": _sha256(path),  # a cohort prepared anew under the same name is another run
+        "sha256": run_folder.sha256(path),  # a cohort prepared anew under the same name is another run
         "records": len(cohort),
         "arms": [a.name for a in arms],
         "settings": asdict(settings),
@@ -92,11 +91,6 @@ def run(options: argparse.Namespace, arms: Sequence[Method]) -> int:
     for arm, reason in failed.items():
         print(f"failed: {arm}: {reason}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _splits(

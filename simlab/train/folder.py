@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -39,6 +40,12 @@ def open_folder(folder: Path, frozen: dict[str, object]) -> None:
                 f"{folder} holds another run: {key} is {found.get(key)} there and {value} now; give another --out, or "
                 "delete the folder."
             )
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file: a cohort prepared anew under the same name is another run."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def part(folder: Path, index: int) -> Path:

@@ -2,12 +2,16 @@
 
 SOURCE is the ICU world (drift, geometry and tasks beside their optima) or a prepared cohort of hourly stays (repeated
 splits by subject; drift and geometry of the first). Comparators are arms that learn from labels alone.
+
+Run again, it goes on: a training that was killed goes on from its last checkpoint, one that ended is not repeated, and
+a finished run is shown as it was. The run's folder holds them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,17 +27,20 @@ from simlab import rng
 from simlab.cohort import Cohort, load
 from simlab.environments import knobs
 from simlab.environments.icu_knobs import TASKS
+from simlab.environments.knob import Interval
 from simlab.environments.registry import WORLDS, find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.errors import InvalidCohort, OutOfDomain, unknown
 from simlab.evaluation import drift as drifts
 from simlab.evaluation import intervals, splits
+from simlab.files import write_text
 from simlab.limits import icu_charted
 from simlab.methods import Method
 from simlab.train import folder as run_folder
 from simlab.train.experiment import looked_at
 from simlab.training import trajectory
 from simlab.training.loop import Diverged
+from simlab.training.trajectory_settings import DOMAINS, expected, fits
 from simlab.trajectories import arms, optimum, show
 from simlab.trajectories.evaluate import Plan, Report, evaluate
 from simlab.trajectories.trained import Trained, there
@@ -42,7 +49,9 @@ COMPARATORS = ("logistic", "lightgbm")
 WORLD = "icu"
 STUDY_RATE = "train.learning_rate"
 OWN_RATE = "--set rate_predictor (now {:g}) or --set rate_encoder (now {:g})"
-SHARES = ("dropout", "attention_dropout", "warm_up", "masked")  # below 1
+SAVES = 20  # of a training, about
+RESULT, REPORT, CHECKPOINTS = "result.json", "report.txt", "pretraining"  # in the run's folder
+SHOWN = ("method", "data", "splits", "report", "tasks")
 SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "charted_particles": icu_charted.PARTICLES,
          "areas_stays": 200}  # of the world, --set too
 
@@ -50,6 +59,36 @@ SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "charted_p
 def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     """Train, evaluate, print; everything printed is kept in the run's folder. Raises SimlabErrors for bad input."""
     method, others = compared[0], compared[1:]
+    _refuse(options, others)
+    torch.set_num_threads(options.threads)
+    given, sizes, texts = _settings(options)
+    prepared = options.data not in WORLDS and Path(options.data).is_file()
+    source = {"sha256": run_folder.sha256(Path(options.data))} if prepared else {}
+    folder = options.out or Path("runs") / "train" / f"{Path(options.data).stem}-{method.name}"
+    frozen = {"data": options.data, "arms": [a.name for a in compared], "settings": asdict(given), "sizes": sizes,
+              "knobs": texts, "seed": options.seed, "splits": options.splits, "task": options.task,
+              "test_share": options.test_share, "test_among": options.test_among, **source}  # fmt: skip
+    _free(folder)
+    run_folder.open_folder(folder, frozen)
+    if _shown_again(folder, options):
+        return 0
+    say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    names = [a.name for a in others]
+    if options.data in WORLDS:
+        reports = [_world(options, method, names, given, sizes, texts, say, _checkpoint(folder, 0))]
+    else:
+        reports = _cohort(options, method, names, given, say, folder)
+    shown = _shown(method, options, reports)
+    text = _text(method, options, reports, shown, folder)
+    write_text(folder / REPORT, text + "\n")
+    run_folder.save(folder / RESULT, {**frozen, **run_folder.provenance(), **shown})
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    print(json.dumps(shown, allow_nan=False) if options.json else text)
+    return 0
+
+
+def _refuse(options: argparse.Namespace, others: Sequence[Method]) -> None:
+    """Options that have no meaning here. Raises OutOfDomain."""
     for arm in others:
         if arm.pretrained or arm.adaptation not in ("closed-form", "scratch") or arm.encoder in ("linear", "mlp"):
             raise OutOfDomain(f"--compare {arm.name}: beside trajectories stand arms that learn from labels alone and "
@@ -61,28 +100,29 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     if options.data in WORLDS and options.splits != 1:
         raise OutOfDomain(f"--splits {options.splits}: a trajectory run in a world is one seed; repeat it with another "
                           "--seed, or run a study (python -m simlab.sweep clin-jepa-phases).")
-    torch.set_num_threads(options.threads)
-    given, sizes, texts = _settings(options)
-    folder = options.out or Path("runs") / "train" / f"{Path(options.data).stem}-{method.name}"
-    frozen = {"data": options.data, "arms": [a.name for a in compared], "settings": asdict(given), "sizes": sizes,
-              "knobs": texts, "seed": options.seed, "splits": options.splits, "task": options.task}  # fmt: skip
-    _free(folder)
-    run_folder.open_folder(folder, frozen)
-    say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
-    names = [a.name for a in others]
-    if options.data in WORLDS:
-        reports = [_world(options, method, names, given, sizes, texts, say)]
-    else:
-        reports = _cohort(options, method, names, given, say)
-    shown = _shown(method, options, reports)
-    run_folder.save(folder / "result.json", {**frozen, **run_folder.provenance(), **shown})
-    print(json.dumps(shown, allow_nan=False) if options.json else _text(method, options, reports, shown, folder))
-    return 0
+
+
+def _shown_again(folder: Path, options: argparse.Namespace) -> bool:
+    """Print a run that is finished; False where it is not."""
+    result = run_folder.read(folder / RESULT)
+    if not result or not set(SHOWN) <= set(result) or not (folder / REPORT).exists():
+        return False
+    if not options.quiet:
+        print(f"finished before: shown from {folder}; another --out computes it anew", file=sys.stderr)
+    whole = {key: result[key] for key in SHOWN}
+    print(json.dumps(whole, allow_nan=False) if options.json else (folder / REPORT).read_text("utf-8").rstrip("\n"))
+    return True
+
+
+def _checkpoint(folder: Path, index: int) -> Path:
+    """The file of one split's training."""
+    (folder / CHECKPOINTS).mkdir(exist_ok=True)
+    return folder / CHECKPOINTS / f"{index:04d}.pt"
 
 
 def _free(folder: Path) -> None:
-    """A run that failed kept nothing: its folder is not another run's."""
-    if not (folder / "result.json").exists() and not any((folder / "parts").glob("*")):
+    """A run that failed before a training was saved kept nothing: its folder is not another run's."""
+    if not (folder / RESULT).exists() and not any((folder / CHECKPOINTS).glob("*.pt")):
         with suppress(OSError):
             (folder / "run.json").unlink(missing_ok=True)
 
@@ -100,12 +140,10 @@ def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[st
             raise OutOfDomain(f"--set {pair!r}: expected KEY=VALUE.")
         if key in SIZES and options.data in WORLDS:
             sizes[key] = _number(key, text, int)
+            if sizes[key] < 1:
+                raise OutOfDomain(f"--set {key} = {text}: expected a whole number of at least 1.")
         elif key in types:
-            chosen[key] = _typed(key, text, str(types[key]))
-            if key in ("rate_predictor", "clip") and not chosen[key] > 0:
-                raise OutOfDomain(f"--set {key} = {text}: expected a positive number.")
-            if key in SHARES and not chosen[key] < 1:
-                raise OutOfDomain(f"--set {key} = {text}: expected a share below 1.")
+            chosen[key] = _typed(key, text)
         elif key in known:
             texts[key] = text
         else:
@@ -113,27 +151,27 @@ def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[st
     return trajectory.Settings(**chosen), sizes, texts
 
 
-def _typed(key: str, text: str, kind: str) -> Any:
-    if kind.startswith("bool"):
-        if text not in ("true", "false"):
-            raise OutOfDomain(f"--set {key} = {text!r}: expected true or false.")
-        return text == "true"
-    return _number(key, text, int if kind.startswith("int") else float) if not kind.startswith("str") else text
+def _typed(key: str, text: str) -> Any:
+    """A setting from text. Raises OutOfDomain for what is outside its domain."""
+    domain = DOMAINS[key]
+    value: Any = {"true": True, "false": False}.get(text, text) if domain is bool else text
+    if isinstance(domain, Interval):
+        value = _number(key, text, int if domain.whole else float)
+    if not fits(value, domain):
+        raise OutOfDomain(f"--set {key} = {text}: expected {expected(domain)}.")
+    return value
 
 
 def _number(key: str, text: str, kind: type) -> Any:
     try:
-        value = kind(text)
+        return kind(text)
     except ValueError:
         raise OutOfDomain(f"--set {key} = {text!r}: expected a value of type {kind.__name__}.") from None
-    if value < 0 or (kind is int and value < 1):
-        raise OutOfDomain(f"--set {key} = {text}: expected a positive number.")
-    return value
 
 
 def _world(
     options: argparse.Namespace, method: Method, names: Sequence[str], given: trajectory.Settings,
-    sizes: dict[str, int], texts: dict[str, str], say: Any,
+    sizes: dict[str, int], texts: dict[str, str], say: Any, checkpoint: Path,
 ) -> Report:
     """The report in the ICU world, beside the simulated optimum and the tasks' best areas."""
     if options.data != WORLD:
@@ -150,14 +188,14 @@ def _world(
     stays, labelled, test = (draw("pretraining-data", spec.n_unlab), draw("training-data", spec.n_lab),
                              draw("test-data", sizes["n_test"]))
     say(f"training {method.name}: {len(stays)} stays, {given.steps} steps")
-    backbone = _trained(method, stays, given, rng.integer(options.seed, 0, "initialisation"))
+    backbone = _trained(method, stays, given, rng.integer(options.seed, 0, "initialisation"), checkpoint)
     plan = _plan(options, method, names, (labelled, test), backbone, asked=(24,))
     law = optimum.icu_law.law_of(spec, "source")
     best = optimum.Optimum(backbone, backbone.backbone.width, law, sizes["optimum_particles"], sizes["optimum_stays"],
                            options.seed)
     charted = partial(icu_charted.medians, law, m=sizes["charted_particles"], seed=options.seed)
     report = evaluate(backbone, labelled, test, plan, (optimum.NAME, best), "state", say, charted)
-    notes = list(report.notes)
+    notes = [*report.notes, *_hours(given.max_hours, spec.max_hours, world=True)]
     if plan.rolls:
         z, most = backbone.encode(test).state, max(plan.horizons)
         first, last = optimum.cost_of_few(best, lambda f: drifts.errors(f, z, test.length, plan.context), test,
@@ -182,17 +220,20 @@ def _world(
     return replace(report, tasks=rows, notes=tuple(notes))
 
 
-def _trained(method: Method, stays: Cohort, given: trajectory.Settings, seed: int) -> Trained:
-    """The backbone. Raises Diverged with this command's key: the trainer's message names a study's."""
+def _trained(method: Method, stays: Cohort, given: trajectory.Settings, seed: int, checkpoint: Path) -> Trained:
+    """The backbone, from its checkpoint where there is one. Raises Diverged with this command's key: the trainer's
+    message names a study's."""
     try:
-        return arms.train(method, stays, given, seed)
+        return arms.train(method, stays, given, seed, checkpoint, max(1, given.steps // SAVES))
     except Diverged as error:
+        checkpoint.unlink(missing_ok=True)  # nothing in it is worth going on from
         raise Diverged(str(error).replace(STUDY_RATE, OWN_RATE.format(given.rate_predictor, given.rate_encoder))
                        ) from None
 
 
 def _cohort(
-    options: argparse.Namespace, method: Method, names: Sequence[str], given: trajectory.Settings, say: Any
+    options: argparse.Namespace, method: Method, names: Sequence[str], given: trajectory.Settings, say: Any,
+    folder: Path,
 ) -> list[Report]:
     """A report a split. The first is whole; the others have the tasks alone."""
     cohort = there(load(Path(options.data)))
@@ -212,13 +253,26 @@ def _cohort(
                                                           options.seed, never)):
         mine, held = cohort.take(train), cohort.take(test)
         say(f"split {index + 1}/{options.splits}: training {method.name} on {len(mine)} stays, {given.steps} steps")
-        backbone = _trained(method, mine, given, rng.integer(options.seed, index, "initialisation"))
+        first = rng.integer(options.seed, index, "initialisation")
+        backbone = _trained(method, mine, given, first, _checkpoint(folder, index))
         plan = _plan(options, method, names, (mine, held), backbone,
                      seed=rng.integer(options.seed, index, "adaptation"))
         if index:
             plan = replace(plan, decode=False, contexts=(), draws=2)
         reports.append(evaluate(backbone, mine, held, plan, None, "state", say if not index else lambda text: None))
-    return reports
+    notes = _hours(given.max_hours, int(cohort.length.max()))
+    return [replace(report, notes=(*report.notes, *notes)) for report in reports]
+
+
+def _hours(windows: int, stays: int, world: bool = False) -> list[str]:
+    """What it means where windows (`--set max_hours`) and stays (in the world `--set hours`) differ in length."""
+    if windows < stays:
+        return [f"hours: stays have up to {stays} h{' (--set hours)' if world else ''}, windows {windows} (--set "
+                "max_hours): training reads a longer stay window by window, the evaluation its first window alone."]
+    if world and windows > stays:
+        return [f"hours: windows may have {windows} h (--set max_hours), but the world keeps {stays} h of a stay "
+                "(--set hours)."]
+    return []
 
 
 def _plan(

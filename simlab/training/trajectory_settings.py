@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
+from simlab.environments.knob import Choice, Interval
 from simlab.errors import OutOfDomain
 
 ENCODERS = ("tabular", "text", "llm")
 REDUCTIONS = ("mean", "sum")
+_COUNT, _POSITIVE = Interval(1, 100_000_000, whole=True), Interval(0, math.inf, low_open=True)
+_SOME, _SHARE = Interval(0, math.inf), Interval(0, 1, high_open=True)
+# What each setting may be: a domain, or the type bool or str.
+DOMAINS: Mapping[str, Interval | Choice | type] = MappingProxyType({
+    "encoder": Choice(ENCODERS), "width": _COUNT, "hidden": _COUNT, "encoder_depth": _COUNT, "clock": bool,
+    "inner": _COUNT, "depth": _COUNT, "heads": _COUNT, "inside": _COUNT, "max_hours": Interval(6, 10_000, whole=True),
+    "mode": Choice(("absolute", "residual")), "dropout": _SHARE, "attention_dropout": _SHARE,
+    "latent_norm": Choice(("none", "layernorm")), "steps": _COUNT, "batch": _COUNT, "rate_encoder": _SOME,
+    "rate_predictor": _POSITIVE, "weight_decay": _SOME, "warm_up": _SHARE, "clip": _POSITIVE,
+    "schedule": Choice(("joint", "stage")), "tau": Interval(0, 1), "reduction": Choice(REDUCTIONS), "horizon": _COUNT,
+    "per_sample_k": bool, "masked": _SHARE, "regulariser_weight": _SOME, "llm": str, "lora_rank": _COUNT,
+    "lora_alpha": _POSITIVE, "tokens": Interval(2, 1_000_000, whole=True), "cache": _SOME,
+})  # fmt: skip
+# Settings that a study's table [train] has, and what it calls them; its table [trajectory] has the others.
+OF_TRAIN: Mapping[str, str] = MappingProxyType({
+    **{name: name for name in ("width", "hidden", "depth", "steps", "batch", "weight_decay")},
+    "rate_predictor": "learning_rate"})
+OF_STUDIES: Mapping[str, int] = MappingProxyType({"inner": 32, "heads": 2, "inside": 64})  # unless it says otherwise
 
 
 @dataclass(frozen=True)
@@ -49,11 +72,28 @@ class Settings:
     cache: float = 2e9  # bytes of a frozen encoder's latents that are kept rather than computed anew
 
     def __post_init__(self) -> None:
-        for name, allowed in (("encoder", ENCODERS), ("reduction", REDUCTIONS), ("schedule", ("joint", "stage")),
-                              ("latent_norm", ("none", "layernorm"))):
-            if getattr(self, name) not in allowed:
-                raise OutOfDomain(f"{name} = {getattr(self, name)!r}; known: {', '.join(allowed)}.")
-        if self.horizon < 1 or self.steps < 1 or self.batch < 1:
-            raise OutOfDomain("horizon, steps and batch are at least 1.")
-        if self.tau is not None and not 0 <= self.tau <= 1:
-            raise OutOfDomain(f"tau = {self.tau}; expected a share between 0 and 1.")
+        for name, domain in DOMAINS.items():
+            value = getattr(self, name)
+            if not fits(value, domain) and not (name == "tau" and value is None):
+                raise OutOfDomain(f"{name} = {value!r}: expected {expected(domain)}.")
+        if self.inner % self.heads:
+            raise OutOfDomain(f"heads = {self.heads}: expected a divisor of inner, which is {self.inner}.")
+        if self.encoder == "text" and self.width % 2:
+            raise OutOfDomain(f"width = {self.width}: the text encoder's two heads need an even one.")
+
+
+def fits(value: object, domain: Interval | Choice | type) -> bool:
+    """Whether a setting may have this value."""
+    return isinstance(value, domain) if isinstance(domain, type) else value in domain
+
+
+def expected(domain: Interval | Choice | type) -> str:
+    """A domain in words."""
+    return {bool: "true or false", str: "text"}[domain] if isinstance(domain, type) else str(domain)
+
+
+def of_study(train: Any, given: Mapping[str, Any] = MappingProxyType({})) -> Settings:
+    """The settings of a study: those of its table [train] (`train` has them as fields), and what its table [trajectory]
+    gives. The learning rate is the predictor's, the encoder's half of it unless given. Raises OutOfDomain."""
+    own = {name: getattr(train, theirs) for name, theirs in OF_TRAIN.items()}
+    return Settings(**{"rate_encoder": train.learning_rate / 2, **OF_STUDIES, **own, **given})  # type: ignore[arg-type]

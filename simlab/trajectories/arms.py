@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from simlab.models import windows
 from simlab.training import curricula, trajectory
 from simlab.training.points import COLD
 from simlab.training.pretrain import Settings
+from simlab.training.trajectory_settings import of_study
 from simlab.trajectories import tasks
 from simlab.trajectories.evaluate import Plan, Report, evaluate, mean_areas
 from simlab.trajectories.trained import Trained, there
@@ -38,31 +41,34 @@ def curriculum(method: Method) -> curricula.Curriculum:
     return replace(found.without("phase0"), name=method.trajectory) if cold else found
 
 
-def settings(given: Settings) -> trajectory.Settings:
-    """A study's settings in the trainer's words: width, hidden and depth are the backbone's, the learning rate is the
-    predictor's, and the encoder's half of it."""
-    return trajectory.Settings(
-        width=given.width, hidden=given.hidden, depth=given.depth, steps=given.steps, batch=given.batch,
-        rate_predictor=given.learning_rate, rate_encoder=given.learning_rate / 2, weight_decay=given.weight_decay,
-        inner=32, heads=2, inside=64)
+def settings(given: Settings, more: Mapping[str, Any] = MappingProxyType({})) -> trajectory.Settings:
+    """A study's settings in the trainer's words; `more`: its table [trajectory]."""
+    return of_study(given, more)
 
 
-def train(method: Method, stays: Cohort, given: trajectory.Settings, seed: int) -> Trained:
-    """The method's backbone, trained on these unlabelled stays (the last tenth is watched). Raises as the trainer."""
+def train(
+    method: Method, stays: Cohort, given: trajectory.Settings, seed: int, checkpoint: Path | None = None, every: int = 0
+) -> Trained:
+    """The method's backbone, trained on these unlabelled stays (the last tenth is watched), from a checkpoint where
+    there is one. Raises as the trainer."""
     stays = there(stays)
     held = max(1, round(HELD_OUT * len(stays)))
     shown = windows.windows(stays.take(np.arange(len(stays) - held)), max_hours=given.max_hours)
     watched = windows.windows(stays.take(np.arange(len(stays) - held, len(stays))), shown.presentation,
                               given.max_hours)
-    return Trained(trajectory.train(shown, watched, curriculum(method), given, seed), shown.presentation)
+    made = trajectory.train(shown, watched, curriculum(method), given, seed, checkpoint=checkpoint, every=every)
+    return Trained(made, shown.presentation)
 
 
 def measure(backbone: Trained, labelled: Cohort, test: Cohort, seed: int) -> list[dict[str, Any]]:
     """Rows (task "" where a number is of no task): task, metric, value, n. What a backbone cannot do (roll out
     without a predictor) has no row."""
     rolls = backbone.backbone.curriculum.predicts
-    plan = replace(STUDIED, seed=seed, rolls=rolls)
-    report = evaluate(backbone, there(labelled), there(test), plan, path="state")
+    labelled, shown = there(labelled), there(test)
+    hours = min(backbone.hours, int(labelled.length.max()), int(shown.length.max()))
+    horizons = tuple(h for h in STUDIED.horizons if h <= hours - STUDIED.context)  # as far as hours go
+    plan = replace(STUDIED, horizons=horizons, seed=seed, rolls=rolls)
+    report = evaluate(backbone, labelled, shown, plan, path="state")
     found = [*_of_tasks(report), *_of_drift(report), *_of_geometry(report)]
     found += [_row("", f"diag/latent-{name}", value, len(test)) for name, value in report.shape.items()]
     return [row for row in found if row["value"] is not None and math.isfinite(row["value"])]

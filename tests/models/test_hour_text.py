@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_qwen
 import torch
 from stays import stays
 
@@ -95,22 +96,7 @@ def qwen(few: Windows) -> hour_llm.LanguageModel:
 
 
 def tiny(few: Windows) -> hour_llm.LanguageModel:
-    transformers = pytest.importorskip("transformers", reason="needs the extra llm")
-    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra llm")
-    pytest.importorskip("peft", reason="needs the extra llm")
-    own = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>"))
-    own.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=300, special_tokens=["<pad>", "<end>", "<unk>"],
-                                             show_progress=False)
-    own.train_from_iterator(serialise(few)[0], trainer)
-    tokeniser = transformers.PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", eos_token="<end>",
-                                                     unk_token="<unk>")
-    config = transformers.Qwen3Config(
-        vocab_size=len(tokeniser), hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=8, max_position_embeddings=128, tie_word_embeddings=True)
-    with torch.random.fork_rng(devices=[]):
-        model = transformers.Qwen3ForCausalLM(config)
-    return hour_llm.wrap(model, tokeniser, rank=2, alpha=4.0)
+    return hour_llm.wrap(*tiny_qwen.made(serialise(few)[0]), rank=2, alpha=4.0)
 
 
 def test_lora_is_on_four_projections_and_begins_as_the_base_says(qwen: hour_llm.LanguageModel, few: Windows) -> None:

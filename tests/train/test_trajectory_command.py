@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import toy_stays
 
-from simlab.cohort import save
+from simlab.cohort import Cohort, save
 from simlab.errors import SimlabError
+from simlab.evaluation import drift
+from simlab.train import trajectory_run
 from simlab.train.__main__ import main
 from simlab.training.loop import Diverged
+from simlab.training.trajectory_run import Run
+from simlab.trajectories.evaluate import Report
+from simlab.trajectories.trained import Trained
 
 SMALL = ["--set", "steps=8", "--set", "batch=4", "--set", "width=8", "--set", "hidden=16", "--set", "inner=8",
          "--set", "heads=2", "--set", "inside=16", "--set", "depth=1", "--quiet", "--compare", "ridge"]
@@ -78,16 +84,18 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(("words", "says"), [
     (["--data", "icu", "--set", "stepz=3"], "did you mean steps"),
     (["--data", "icu", "--set", "steps=a"], "expected a value of type int"),
-    (["--data", "icu", "--set", "steps=0"], "expected a positive number"),
-    (["--data", "icu", "--set", "encoder=tabula"], "known: tabular, text, llm"),
+    (["--data", "icu", "--set", "steps=0"], r"steps = 0: expected whole numbers in \[1, "),
+    (["--data", "icu", "--set", "encoder=tabula"], "encoder = tabula: expected one of tabular, text, llm"),
     (["--data", "icu", "--set", "clock=yes"], "expected true or false"),
     (["--data", "gaussian"], "needs hourly stays"),
     (["--data", "none.cohort"], "unknown data source"),
     (["--data", "icu", "--compare", "supervised"], "--compare supervised"),
     (["--data", "icu", "--labels", "50"], "not for trajectories"),
-    (["--data", "icu", "--set", "rate_predictor=0"], "expected a positive number"),
-    (["--data", "icu", "--set", "clip=0"], "expected a positive number"),
-    (["--data", "icu", "--set", "dropout=1"], "expected a share below 1"),
+    (["--data", "icu", "--set", "rate_predictor=0"], r"rate_predictor = 0: expected \(0, inf\]"),
+    (["--data", "icu", "--set", "clip=0"], r"clip = 0: expected \(0, inf\]"),
+    (["--data", "icu", "--set", "dropout=1"], r"dropout = 1: expected \[0, 1\)"),
+    (["--data", "icu", "--set", "heads=3"], "heads = 3: expected a divisor of inner, which is 32"),
+    (["--data", "icu", "--set", "n_test=0"], "n_test = 0: expected a whole number of at least 1"),
     (["--data", "icu", "--task", "kidney-failur"], "did you mean kidney-failure"),
     (["--data", "icu", "--splits", "3"], "a world is one seed"),
     (["--data", "icu", "--device", "cuda"], "on the CPU alone"),
@@ -118,3 +126,92 @@ def test_a_run_that_diverges_names_this_command_s_key(tmp_path: Path, rng: np.ra
 def test_an_arm_of_whole_stays_is_no_comparator(tmp_path: Path) -> None:
     with pytest.raises(SimlabError, match="run it as METHOD"):
         main(["logistic", "--data", "icu", "--compare", "clin-jepa", "--out", str(tmp_path)])
+
+
+class Killed(BaseException):
+    """As a signal would."""
+
+
+@pytest.fixture
+def toy(tmp_path: Path, rng: np.random.Generator) -> Path:
+    save(toy_stays.stays(rng, 30, hours=24), tmp_path / "toy.cohort")
+    return tmp_path / "toy.cohort"
+
+
+def shape_alone(backbone: Trained, train: Cohort, test: Cohort, *_: Any) -> Report:
+    """In the place of the whole evaluation: of the latents alone, whose every bit is in their mean."""
+    z = backbone.encode(test).state
+    return Report({**drift.latent_shape(z, test.length), "mean": float(z.mean())}, (), (), "", (), {}, (), ())
+
+
+def command(file: Path, out: Path) -> list[str]:
+    return ["clin-jepa", "--data", str(file), "--splits", "2", "--task", "dies", "--out", str(out), *SMALL, "--compare",
+            ""]  # fmt: skip
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_bits(
+    toy: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the second split's training: the first is not trained again, the second goes on from what was saved;
+    table and result are an uninterrupted run's, byte for byte. A finished run trains nothing."""
+    monkeypatch.setattr(trajectory_run, "evaluate", shape_alone)
+    assert main(command(toy, tmp_path / "whole")) == 0
+    told = capsys.readouterr().out
+    assert "effective rank" in told
+    total, steps, draw = 10, [], Run.draw  # 8 steps, and phase 0
+
+    def counted(run: Run, step: int) -> Any:
+        if len(steps) == total + 7:
+            raise Killed
+        steps.append(step)
+        return draw(run, step)
+
+    broken = tmp_path / "broken"
+    monkeypatch.setattr(Run, "draw", counted)
+    with pytest.raises(Killed):
+        main(command(toy, broken))
+    assert steps == [*range(total), *range(7)] and not (broken / "result.json").exists()
+    with pytest.raises(SimlabError, match=r"holds another run: settings is .*steps"):
+        main([*command(toy, broken), "--set", "steps=9"])
+    with pytest.raises(SimlabError, match=r"holds another run: test_share is 0\.25 there and 0\.5 now"):
+        main([*command(toy, broken), "--test-share", "0.5"])
+    steps.clear()
+    assert main(command(toy, broken)) == 0
+    assert steps == list(range(7, total))
+    assert capsys.readouterr().out == told.replace(str(tmp_path / "whole"), str(broken))
+    assert (broken / "result.json").read_bytes() == (tmp_path / "whole" / "result.json").read_bytes()
+    assert not (broken / "pretraining").exists()
+    steps.clear()
+    assert main([*command(toy, broken), "--json"]) == 0 and not steps
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["splits"] == 2 and shown["report"] == json.loads((broken / "result.json").read_text())["report"]
+    assert main(command(toy, broken)) == 0
+    assert capsys.readouterr().out == told.replace(str(tmp_path / "whole"), str(broken))
+
+
+def test_other_records_under_the_same_name_are_another_run(
+    toy: Path, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(run: Run, step: int) -> None:
+        if step == 3:
+            raise Killed
+        return draw(run, step)
+
+    draw = Run.draw
+    monkeypatch.setattr(Run, "draw", killed)
+    with pytest.raises(Killed):
+        main(command(toy, tmp_path / "run"))
+    save(toy_stays.stays(rng, 31, hours=24), toy)
+    with pytest.raises(SimlabError, match="holds another run: sha256 is"):
+        main(command(toy, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(("windows", "stays", "world", "says"), [
+    (72, 336, True, "stays have up to 336 h (--set hours), windows 72 (--set max_hours)"),
+    (72, 336, False, "stays have up to 336 h, windows 72 (--set max_hours)"),
+    (168, 72, True, "windows may have 168 h (--set max_hours), but the world keeps 72 h of a stay (--set hours)"),
+    (168, 72, False, ""), (72, 72, True, ""),
+])  # fmt: skip
+def test_windows_that_are_no_stay_long_are_said(windows: int, stays: int, world: bool, says: str) -> None:
+    told = trajectory_run._hours(windows, stays, world)
+    assert says in told[0] if says else told == []

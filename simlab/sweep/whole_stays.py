@@ -1,0 +1,122 @@
+"""A study of arms that read whole stays: its table [trajectory], and whether their language model can be had.
+
+The table's keys are the settings of `simlab.training.trajectory_settings` but those that [train] has. Imports no array
+module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields as fields_of
+from dataclasses import replace
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from simlab import methods
+from simlab.errors import InvalidStudy, OutOfDomain
+from simlab.sweep import fields
+from simlab.sweep.schema import Study
+from simlab.training.curricula import Stage, find
+from simlab.training.method import Method
+from simlab.training.points import COLD
+from simlab.training.trajectory_settings import DOMAINS, OF_TRAIN, Settings, expected, fits, of_study
+
+TABLE = "trajectory"
+LANGUAGE_MODEL = "llm"
+LIBRARIES = ("transformers", "peft")  # that a language model's numbers follow from too
+KEYS = tuple(f.name for f in fields_of(Settings) if f.name not in OF_TRAIN)
+LEAST_HOURS = 30  # a study's drift is asked after 24 hours
+
+
+def settled(study: Study, raw: Mapping[str, Any]) -> Study:
+    """The study with this table, its values checked one by one and together with [train]'s. Raises InvalidStudy."""
+    whole = [arm for arm in study.arms if methods.find(arm).trajectory]
+    if whole and study.design.kind == "tune":
+        raise InvalidStudy(f"design.kind = 'tune': {whole[0]} reads whole stays and has no fit of one task whose "
+                           "settings could be tuned; leave it out, or take another design.")
+    if raw and not whole:
+        raise InvalidStudy(f"[{TABLE}] is for arms that read whole stays (clin-jepa and its like); compare.arms names "
+                           "none.")
+    if not whole:
+        return study
+    for key in raw:
+        if key in OF_TRAIN or key in OF_TRAIN.values():
+            name = OF_TRAIN.get(key, key)
+            raise InvalidStudy(f"{TABLE}.{key}: set it in [train]{f', as {name}' if name != key else ''}.")
+    fields.known_keys(raw, KEYS, f"[{TABLE}]")
+    given = {key: _checked(key, value) for key, value in raw.items()}
+    windows = given.get("max_hours", Settings.max_hours)
+    for key, hours in ((f"{TABLE}.max_hours", windows), *(("hours", stays) for stays in _hours(study))):
+        if hours < LEAST_HOURS:
+            raise InvalidStudy(f"{key} = {hours}: expected at least {LEAST_HOURS} with arms that read whole stays: "
+                               "their drift and tasks are asked after 24.")
+    try:
+        of_study(study.train, given)
+    except OutOfDomain as error:
+        raise InvalidStudy(f"[{TABLE}], with [train]: {error}") from None
+    return replace(study, trajectory=given)
+
+
+def _hours(study: Study) -> list[Any]:
+    """The lengths of the world's stays, where the study says them."""
+    swept = [value for axis in study.axes if axis.symbol == "max_hours" for value in axis.values]
+    return swept + [value for key, value in study.knobs.items() if key in ("hours", "max_hours")]
+
+
+def _checked(key: str, value: object) -> Any:
+    domain = DOMAINS[key]
+    if not isinstance(domain, type):
+        return fields.checked(value, domain, f"{TABLE}.{key}")
+    if not fits(value, domain) or value == "":
+        raise InvalidStudy(f"{TABLE}.{key} = {value!r}: expected {expected(domain)}.")
+    return value
+
+
+def language_model(study: Study) -> str:
+    """The name or folder of the language model that its backbones have, "" for none."""
+    if study.trajectory.get("encoder") != LANGUAGE_MODEL:
+        return ""
+    return study.trajectory.get("llm", Settings.llm)
+
+
+def check_model(study: Study) -> None:
+    """Refuse, before any job, a language model that no worker could load. Raises MissingExtra, InvalidData."""
+    name = language_model(study)
+    if name:
+        import_module("simlab.models.hour_llm").check(name)
+
+
+def known_by(study: Study) -> dict[str, Any]:
+    """What beside [train] a backbone's numbers follow from: for the key of its stage; nothing without the table."""
+    if not study.trajectory:
+        return {}
+    name = language_model(study)
+    found: dict[str, Any] = {"given": dict(study.trajectory)}
+    if name:
+        found["libraries"] = {library: _version(library) for library in LIBRARIES}
+    if name and Path(name).is_dir():  # of a name, the hub's own copy is taken as it is
+        files = sorted(path for path in Path(name).rglob("*") if path.is_file())
+        found["files"] = [(str(p.relative_to(name)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return {TABLE: found}
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def texts(study: Study) -> int:
+    """The texts that its trainings read at most: every hour's two and the static one of a batch's windows, in each step
+    once, and once more by a target encoder."""
+    given = of_study(study.train, study.trajectory)
+    stages = [stage for arm in map(methods.find, study.arms) if arm.trajectory for stage in _stages(arm)]
+    readings = sum(stage.length(given.steps) * (1 + (stage.target == "ema")) for stage in stages)
+    return study.n_seeds * readings * given.batch * (2 * given.max_hours + 1)
+
+
+def _stages(arm: Method) -> list[Stage]:
+    cold = arm.trajectory.endswith(COLD)
+    return [s for s in find(arm.trajectory.removesuffix(COLD)).stages if not (cold and s.objective == "phase0")]
