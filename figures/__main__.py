@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
             continue
         drawn.append({"figure": script.name, "files": [str(path) for path in paths]})
         if not args.json:
-            print(f"{script.name:<28}{paths[0].parent}/{script.name}." + ", .".join(script.kinds), flush=True)
+            print(f"{script.name:<28}  {paths[0].parent}/{script.name}." + ", .".join(script.kinds), flush=True)
     if args.json:
         print(json.dumps(drawn, indent=1))
     elif not drawn and not problems:
@@ -81,7 +81,7 @@ def _tell(scripts: list, root: Path, args: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=1))
     else:
         for i, row in enumerate(rows):
-            print(f"{row['figure']:<28}{row['state']}")
+            print(f"{row['figure']:<28}  {row['state']}")
             if args.list and (i + 1 == len(rows) or rows[i + 1]["title"] != row["title"] or row["inputs"]):
                 print(f"    {row['title']}" + (f"  (from {', '.join(row['inputs'])})" if row["inputs"] else ""))
         if args.check:

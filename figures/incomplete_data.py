@@ -44,6 +44,7 @@ def numbers(published: Published) -> list[dict[str, Any]]:
 def draw(data: Data) -> Figure:
     """Rows: labels of complete records. Columns: further labels of images. Filled marks: decided equivalent."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     few, further = (sorted({r[key] for r in data.numbers}) for key in ("n_labelled", "n_incomplete"))
     figure = Figure(figsize=(WIDE, 4.6), layout="constrained")
@@ -59,7 +60,8 @@ def draw(data: Data) -> Figure:
                                and r["n_incomplete"] == more), key=lambda r: r["w_c"])
                 at, mean = [r["w_c"] for r in line], [r["difference"] for r in line]
                 style = CEILING if "ceiling" in series else {"color": colour, "linestyle": dash, "marker": mark,
-                                                             "markersize": 3.4, "markerfacecolor": "white"}
+                                                             "markersize": 3.4, "markeredgewidth": 0.7,
+                                                             "markerfacecolor": "white"}
                 handles[series], = axes.plot(at, mean, zorder=4, **style)
                 axes.fill_between(at, [r["low"] for r in line], [r["high"] for r in line], alpha=0.13, linewidth=0,
                                   color=style["color"])
@@ -71,6 +73,8 @@ def draw(data: Data) -> Figure:
             if row == len(few) - 1:
                 axes.set_xlabel("w_c: share of the signal that both views show")
         grid[row][0].set_ylabel("AUC minus that of zero-filled\nsupervised pretraining")
+    handles["filled: decided equivalent (within .01, grey)"] = Line2D([], [], linestyle="none", marker="o",
+                                                                      markersize=3.4, color="#222222")
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False,
                   handlelength=2.6, columnspacing=1.2)
     return figure

@@ -46,6 +46,13 @@ def arms(published: Published) -> list[str]:
     return list(dict.fromkeys(arm for pair in published.study.contrasts for arm in pair))[:MOST_ARMS]
 
 
+def share_shown(published: Published) -> str:
+    """How many of the study's arms have a line, and which these are; "" where all have one."""
+    shown, every = len(arms(published)), len(published.study.arms)
+    which = "the first that the contrasts name" if shown == MOST_ARMS else "those that the contrasts name"
+    return f"{shown} of {every} arms: {which}" if shown < every else ""
+
+
 def draw(data: Data) -> Figure:
     """One panel a row of the first map (the first nine; the primary slice), one line an arm."""
     from matplotlib.figure import Figure
@@ -76,7 +83,8 @@ def draw(data: Data) -> Figure:
     if one.at:
         figure.suptitle(", ".join(f"{name} = {show(value)}" for name, value in one.at.items()), fontsize=8)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=_columns(list(handles)),
-                  frameon=False, handlelength=2.6, columnspacing=1.2)
+                  frameon=False, handlelength=2.6, columnspacing=1.2, title=share_shown(published) or None,
+                  title_fontsize=6.5, alignment="left")
     return figure
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import sys
 from pathlib import Path
 
 from real_data.command_line import parser, run, run_export
 from real_data.ct_ehr.rules import LAYOUTS, Rules
-from simlab.errors import InvalidData, MissingExtra, OutOfDomain, command
+from simlab.errors import InvalidData, MissingExtra, OutOfDomain, Parser, command
 
 DESCRIPTION = (
     "CT scans (DICOM series, NIfTI, the lmsignatures layout, or features computed before), with or without a health "
@@ -18,6 +19,32 @@ DESCRIPTION = (
 
 def main(argv: list[str] | None = None) -> int:
     top, prepare = parser("python -m real_data.ct_ehr", DESCRIPTION, "folder with the scans", True)
+    add_options(prepare)
+    args = top.parse_args(argv)
+    if args.action == "export":
+        need("pydicom", "writing DICOM")
+
+        def back(cohort, folder, say):
+            from real_data.ct_ehr.export import export
+
+            return export(cohort, folder, say)
+
+        return run_export(args, back)
+    check(args)
+    rules = Rules(args.layout, args.side, args.field, args.kernel, args.nodules, args.boxes, args.labels,
+                  args.task or "cancer", args.outcome, args.horizon, tuple(args.exclude), args.visits, args.look_back,
+                  args.signatures, args.least, tuple(c for c in args.columns.split(",") if c), args.site)  # fmt: skip
+
+    def build(account, say):
+        from real_data.ct_ehr import adapter
+
+        return adapter.prepare(args.folder, args.ehr, rules, account, say)
+
+    return run(args, build)
+
+
+def add_options(prepare: Parser) -> None:
+    """The options of `prepare` that are this adapter's own."""
     prepare.add_argument("--ehr", metavar="DIR", type=Path, help="MEDS folder: data/*.parquet, labels/*.parquet")
     prepare.add_argument("--layout", choices=LAYOUTS, default="dicom", help="how DIR holds scans (default: dicom)")
     prepare.add_argument("--nodules", metavar="FILE", type=Path,
@@ -44,16 +71,10 @@ def main(argv: list[str] | None = None) -> int:
                          help="training subjects that must show a code (default: 20)")  # fmt: skip
     prepare.add_argument("--columns", metavar="A,B", default="", help="numbers of scans.csv that become `clinical`")
     prepare.add_argument("--site", metavar="NAME", default="unknown", help="where files do not tell (InstitutionName)")
-    args = top.parse_args(argv)
-    if args.action == "export":
-        need("pydicom", "writing DICOM")
 
-        def back(cohort, folder, say):
-            from real_data.ct_ehr.export import export
 
-            return export(cohort, folder, say)
-
-        return run_export(args, back)
+def check(args: argparse.Namespace) -> None:
+    """Refuse numbers out of range, paths that are not there, options that need another, and what is not installed."""
     for name, low, high in (("side", 4, 512), ("field", 1, 1000), ("look_back", 0, 1e5), ("horizon", 1, 1e5),
                             ("signatures", 0, 10_000), ("least", 1, 10**9)):  # fmt: skip
         value = getattr(args, name)
@@ -68,16 +89,6 @@ def main(argv: list[str] | None = None) -> int:
         raise OutOfDomain("--signatures reads a health record: name its folder with --ehr")
     if args.layout == "dicom":
         need("pydicom", "reading DICOM")
-    rules = Rules(args.layout, args.side, args.field, args.kernel, args.nodules, args.boxes, args.labels,
-                  args.task or "cancer", args.outcome, args.horizon, tuple(args.exclude), args.visits, args.look_back,
-                  args.signatures, args.least, tuple(c for c in args.columns.split(",") if c), args.site)  # fmt: skip
-
-    def build(account, say):
-        from real_data.ct_ehr import adapter
-
-        return adapter.prepare(args.folder, args.ehr, rules, account, say)
-
-    return run(args, build)
 
 
 def need(package: str, what: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from jaxtyping import Bool, Float
 
 from real_data import meds_events, splits
 from real_data.account import Account
@@ -47,31 +48,18 @@ def prepare(
     visits = until_label(visits, told, account)
     if not visits:
         raise InvalidData(f"{folder}: no subject has a scan before its label's time")
-    if told and not told.keys() & visits.keys():
-        raise InvalidData(f"no subject of the labels (such as {next(iter(told))}) is among the scans' patient ids "
-                          f"(such as {next(iter(visits))})")
-    account.fact("labels of subjects without a scan", len(told.keys() - visits.keys()))
-    account.fact("subjects without a label", len(visits.keys() - told.keys()) if told else 0)
-    account.fact("no labels (none beside the files; --labels and --outcome name others)", int(not told))
-    known = sum(not math.isnan(told[s].value) for s in visits if s in told)
-    positives = sum(told[s].value == 1 for s in visits if s in told)
-    account.step("with a scan until the label's time", len(visits), positives)
+    known, positives = tell_labels(visits, told, account)
     subjects = sorted(visits, key=lambda s: (not s.isdigit(), int(s) if s.isdigit() else 0, s))
     say(f"{len(subjects)} subjects; reading images")
     when = [[v.when for v in visits[s]] for s in subjects]
-    length = np.array([len(w) for w in when], np.int64)
-    exists = np.arange(length.max()) < length[:, None]
-    time = np.zeros(exists.shape)
-    for n, moments in enumerate(when):
-        time[n, : len(moments)] = [(m - moments[0]).total_seconds() / 86_400 for m in moments]
+    exists, time = in_days(when)
     image, used = images([visits[s] for s in subjects], time, account)
     if not image.observed.any():
         reasons = sorted({r for (t, _, r), _ in account.counts.items() if t == "images"})
         raise InvalidData(f"{folder}: no scan can be shown: {'; '.join(reasons)}")
     account.step("with an image", int(image.observed.any(axis=(1, 2)).sum()), None)
     side = sides(scans, subjects, record, account)
-    streams, events = {"image": image}, None
-    streams |= beside(used, exists, time, rules)
+    streams, events = {"image": image} | beside(used, exists, time, rules), None
     fitted: dict[str, object] = {}
     if rows is not None:
         events, more = joined(rows, subjects, when, told, exists, time, side == "train", rules, account)
@@ -81,19 +69,49 @@ def prepare(
             fitted = {"fitted": {"what": " and ".join(f"channels of {name}" for name in more), "subjects": training}}
     if known:
         account.step("with a label", known, positives)
+    values = np.array([told[s].value if s in told else np.nan for s in subjects])
     cohort = Cohort(
         streams=streams,
-        length=length,
+        length=exists.sum(axis=1),
         record=as_ids(subjects),
         subject=as_ids(subjects),
         site=sites(visits, subjects, account),
         tasks={rules.task: task(rules)} if told else {},
-        labels={rules.task: np.array([told[s].value if s in told else np.nan for s in subjects])} if told else {},
+        labels={rules.task: values} if told else {},
         events=events,
         provenance={**provenance(folder, record, rules, [w[0] for w in when], subjects, side, account), **fitted},
     )
     account.checks += checks.all_of(cohort, rules, told, when)
     return cohort
+
+
+def tell_labels(visits: dict[str, list[Visit]], told: dict[str, Label], account: Account) -> tuple[int, int]:
+    """How many subjects with a scan have a label, and a positive one; into the account with those that lack the other.
+
+    Raises InvalidData where labels are of other subjects altogether.
+    """
+    if told and not told.keys() & visits.keys():
+        raise InvalidData(f"no subject of the labels (such as {next(iter(told))}) is among the scans' patient ids "
+                          f"(such as {next(iter(visits))})")
+    account.fact("labels of subjects without a scan", len(told.keys() - visits.keys()))
+    account.fact("subjects without a label", len(visits.keys() - told.keys()) if told else 0)
+    account.fact("no labels (none beside the files; --labels and --outcome name others)", int(not told))
+    known = sum(not math.isnan(told[s].value) for s in visits if s in told)
+    positives = sum(told[s].value == 1 for s in visits if s in told)
+    account.step("with a scan until the label's time", len(visits), positives)
+    return known, positives
+
+
+def in_days(
+    when: list[list[datetime]],
+) -> tuple[Bool[np.ndarray, "subjects visits"], Float[np.ndarray, "subjects visits"]]:
+    """Which visits each subject has, and when: days since its first one, 0 where there is none."""
+    length = np.array([len(w) for w in when], np.int64)
+    exists = np.arange(length.max()) < length[:, None]
+    time = np.zeros(exists.shape)
+    for n, moments in enumerate(when):
+        time[n, : len(moments)] = [(m - moments[0]).total_seconds() / 86_400 for m in moments]
+    return exists, time
 
 
 def by_day(

@@ -28,7 +28,6 @@ from simlab.limits.ehr import risk as risk_of
 from simlab.limits.visits import law_of
 
 DOMAINS = visits.DOMAINS
-TASK = gaussian.TASK
 sample_factors = visits.sample_factors
 
 # Unit, centre and spread of laboratory values, in turn: whatever the unit, a value is six spreads from zero.
@@ -119,7 +118,6 @@ def observe(
     clinical = Stream(np.where(measured.taken, values, 0), measured.taken, tuple(labs),
                       tuple(UNITS[i % len(UNITS)][0] for i in range(len(labs))),
                       factors.time if spec.n_visits > 1 else None)
-    record = np.arange(first_record, first_record + len(factors), dtype=np.int64)
     latents = {k: x for k, x in vars(factors).items() if k not in ("liability", "label", "time", "length")}
     provenance: dict[str, object] = {"world": "ehr", "domain": domain, "knobs": spec.stage("source")}
     answers: dict[str, object] = {}
@@ -130,17 +128,13 @@ def observe(
         provenance |= {"knobs": asdict(spec), "risk_given": ["image", "clinical", "events", "visit times", *more],
                        "prevalence": law.along.prevalence}
         shown = measured.shown if spec.exact else measured.shown.complete()
-        answers = {"tasks": {TASK.name: TASK}, "labels": {TASK.name: factors.label.astype(np.float64)},
-                   "risk": {TASK.name: risk_of(law, shown)}}
+        answers = visits.answered(factors, risk_of(law, shown))
     return Cohort(
         streams={"image": image, "clinical": clinical},
         events=events_of(spec, factors, values, measured.taken, coded(measured.z_clinical, spec, domain, of_codes)),
-        length=factors.length.astype(np.int64),
-        record=record,
-        subject=record.copy(),
-        site=np.full(len(factors), domain),
         factors=latents,
         provenance=provenance,
+        **visits.numbered(factors, domain, first_record),
         **answers,
     )
 

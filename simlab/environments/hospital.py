@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from simlab.cohort import Cohort, Stream
-from simlab.environments import ehr, gaussian, nodules, times, visits
+from simlab.environments import ehr, nodules, times, visits
 from simlab.environments.hospital_knobs import HospitalSpec
 from simlab.environments.nodule_knobs import FIELD
 from simlab.environments.nodule_shape import names as driven
@@ -29,7 +29,6 @@ from simlab.limits.ehr import risk as risk_of
 from simlab.limits.visits import law_of
 
 DOMAINS = visits.DOMAINS
-TASK = gaussian.TASK
 YEAR = 365.25  # days
 
 
@@ -83,7 +82,6 @@ def observe(
     values = ehr.laboratory(measured.z_clinical)
     labs = ehr.names(spec)[0]
     units = tuple(ehr.UNITS[i % len(ehr.UNITS)][0] for i in range(len(labs)))
-    record = np.arange(first_record, first_record + len(factors), dtype=np.int64)
     latents = {k: x for k, x in vars(factors).items() if k not in ("liability", "label", "time", "length")}
     latents["z_image"] = np.where(factors.exists[..., None], measured.z_image, 0)
     provenance: dict[str, Any] = {"world": "hospital", "domain": domain, "knobs": spec.stage("source"),
@@ -99,19 +97,15 @@ def observe(
                 "visit times", *([] if codes_exact else ["laboratory values that were not taken"])]
         provenance |= {"knobs": asdict(spec), "risk_given": sees, "prevalence": law.along.prevalence}
         shown = measured.shown if codes_exact else measured.shown.complete()
-        answers = {"tasks": {TASK.name: TASK}, "labels": {TASK.name: factors.label.astype(np.float64)},
-                   "risk": {TASK.name: risk_of(law, shown)}}
+        answers = visits.answered(factors, risk_of(law, shown))
     return Cohort(
         streams={"image": scans(measured.z_image, by_day, kept, spec, domain, of_volumes),
                  "clinical": Stream(np.where(measured.taken, values, 0), measured.taken, tuple(labs), units, day)},
         events=ehr.events_of(spec, by_day, values, measured.taken,
                              ehr.coded(measured.z_clinical, spec, domain, of_codes)),
-        length=factors.length.astype(np.int64),
-        record=record,
-        subject=record.copy(),
-        site=np.full(len(factors), domain),
         factors=latents,
         provenance=provenance,
+        **visits.numbered(factors, domain, first_record),
         **answers,
     )
 

@@ -28,7 +28,6 @@ from simlab.limits.simulated import bayes
 from simlab.limits.visits import law_of, risk
 
 DOMAINS = visits.DOMAINS
-TASK = gaussian.TASK
 sample_factors = visits.sample_factors
 MOST_HU = 3071.0
 
@@ -83,7 +82,6 @@ def observe(
     else:
         image = Stream(volumes(z_image, shown.image, spec, domain, of_volumes), shown.image[..., None],
                        ("attenuation",), ("HU",), factors.time if spec.n_visits > 1 else None)
-    record = np.arange(first_record, first_record + len(factors), dtype=np.int64)
     latents = {k: x for k, x in vars(factors).items() if k not in ("liability", "label", "time", "length")}
     latents["z_image"] = np.where(factors.exists[..., None], z_image, 0)
     provenance: dict[str, Any] = {"world": "nodules", "domain": domain, "knobs": spec.stage("source"),
@@ -95,17 +93,13 @@ def observe(
         sees = "image" if spec.clean else "image without texture, vessels and noise"
         provenance |= {"knobs": asdict(spec), "risk_given": [sees, "clinical", "gaps", "visit times"],
                        "prevalence": law.along.prevalence}
-        answers = {"tasks": {TASK.name: TASK}, "labels": {TASK.name: factors.label.astype(np.float64)},
-                   "risk": {TASK.name: risk(law, shown)}}
+        answers = visits.answered(factors, risk(law, shown))
     return Cohort(
         streams={"image": image,
                  "clinical": visits.view_stream("clinical", g_clinical, z_clinical, shown.clinical, factors, spec)},
-        length=factors.length.astype(np.int64),
-        record=record,
-        subject=record.copy(),
-        site=np.full(len(factors), domain),
         factors=latents,
         provenance=provenance,
+        **visits.numbered(factors, domain, first_record),
         **answers,
     )
 

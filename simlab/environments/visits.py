@@ -202,8 +202,6 @@ def observe(
         raise unknown("domain", domain, DOMAINS)
     z_image, z_clinical, shown = measure(factors, spec, domain, rng)
     g_image, g_clinical = gaussian.maps(spec)
-    n = len(factors)
-    record = np.arange(first_record, first_record + n, dtype=np.int64)
     apart = ("liability", "label", "time", "length", "shortcut")
     latents = {k: x for k, x in vars(factors).items() if k not in apart}
     provenance: dict[str, object] = {"world": "longitudinal", "domain": domain, "knobs": spec.stage("source")}
@@ -216,24 +214,30 @@ def observe(
         provenance["knobs"] = asdict(spec)
         provenance["risk_given"] = ["image", "clinical", "gaps", "visit times"]
         provenance["prevalence"] = law.along.prevalence
-        answers = {
-            "tasks": {TASK.name: TASK},
-            "labels": {TASK.name: factors.label.astype(np.float64)},
-            "risk": {TASK.name: risk(law, shown)},
-        }
+        answers = answered(factors, risk(law, shown))
     return Cohort(
         streams={
             "image": view_stream("image", g_image, z_image, shown.image, factors, spec),
             "clinical": view_stream("clinical", g_clinical, z_clinical, shown.clinical, factors, spec),
         },
-        length=factors.length.astype(np.int64),
-        record=record,
-        subject=record.copy(),
-        site=np.full(n, domain),
         factors=latents,
         provenance=provenance,
+        **numbered(factors, domain, first_record),
         **answers,
     )
+
+
+def numbered(factors: VisitFactors, domain: str, first_record: int) -> dict[str, Any]:
+    """A cohort's lengths, records, subjects and site: one record a subject, numbered from `first_record`."""
+    record = np.arange(first_record, first_record + len(factors), dtype=np.int64)
+    return {"length": factors.length.astype(np.int64), "record": record, "subject": record.copy(),
+            "site": np.full(len(factors), domain)}
+
+
+def answered(factors: VisitFactors, risk: Float[np.ndarray, "n"]) -> dict[str, Any]:
+    """A cohort's task, labels and exact risk."""
+    return {"tasks": {TASK.name: TASK}, "labels": {TASK.name: factors.label.astype(np.float64)},
+            "risk": {TASK.name: risk}}
 
 
 def view_stream(

@@ -24,8 +24,8 @@ def repeated(
     without a label (NaN) go with their subject. Subjects of the records in `never` always train, and `test_share` is of
     the others. Raises OutOfDomain when a class has fewer than two subjects a side.
     """
-    _, inverse = np.unique(subjects, return_inverse=True)
-    positive = np.zeros(inverse.max() + 1, dtype=bool)
+    known, inverse = np.unique(subjects, return_inverse=True)
+    positive = np.zeros(len(known), dtype=bool)
     np.logical_or.at(positive, inverse, y == 1)
     drawn = np.ones(len(positive), dtype=bool)
     if never is not None:

@@ -264,6 +264,7 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
     facts = {"study": chosen.name, "out": str(out), "cells": plan.n_cells(chosen), "seeds": chosen.n_seeds,
              "arms": len(chosen.arms), "jobs": len(jobs), "jobs_to_do": len(todo),
              "trainings": plan.trainings(chosen), "trainings_to_do": plan.trainings(chosen, todo), "workers": workers,
+             "trainings_spared": forecast.spared(chosen, todo),
              "seconds": None if seconds is None else round(seconds), "estimate_from": basis,
              "disk_mb": None if foretold.disk_mb is None else round(foretold.disk_mb, 1)}
     if chosen.design.kind == "boundary":
@@ -271,10 +272,11 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
     if args.json:
         print(json.dumps(facts, indent=1))
         return 0
+    spared = f" (the stage cache spares {facts['trainings_spared']})" if facts["trainings_spared"] else ""
     print(f"{chosen.name}: {chosen.question}" if chosen.question else chosen.name)
     print(f"  cells      {facts['cells']} ({_shape(chosen)}), {chosen.n_seeds} seeds, {len(chosen.arms)} arms")
     print(f"  shards     {facts['jobs']} jobs, each a shard, of which {facts['jobs_to_do']} are to do")
-    print(f"  trainings  {facts['trainings']} pretrainings, of which {facts['trainings_to_do']} are to do")
+    print(f"  trainings  {facts['trainings']} pretrainings, of which {facts['trainings_to_do']} are to do{spared}")
     about = "" if seconds is None else "about "
     print(f"  time       {about}{duration(seconds)} on {workers} worker{'s' if workers > 1 else ''} ({basis})")
     if foretold.disk_mb is not None:

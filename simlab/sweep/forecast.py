@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from simlab import methods
-from simlab.sweep import boundary, plan, whole_stays
+from simlab.environments.registry import World, find_world
+from simlab.sweep import boundary, depends, plan, whole_stays
 from simlab.sweep.plan import Job
 from simlab.sweep.pool import Pool
 from simlab.sweep.schema import Study
 
 PROBE = "simlab.sweep.probe:probe"
 ROW_BYTES, SHARD_BYTES = 14, 9000  # of a results table: a row, compressed, and a shard's file around them
+ENTRY = 4096  # of the stage cache, at least
+EACH = ("data", "limits", "fits", "measures", "cohorts")  # of a cell, in a timed slice
 ROWS = 6  # a cell, seed and arm: three metrics in each cohort, and diagnostics
 
 
@@ -52,39 +55,72 @@ def forecast(study: Study, todo: Sequence[Job], workers: int, manifest: Mapping[
 
 
 def whole(study: Study, todo: Sequence[Job], workers: int, times: Mapping[str, Any]) -> float:
-    """Seconds of the jobs from those of a slice.
-
-    Source data and pretraining once a seed and source group; labels, fits and measurements once a seed for each setting
-    of the knobs that they depend on; jobs in as many rounds as the workers need, on cores that there are.
-    """
-    of = {cell: number for number, group in enumerate(plan.source_groups(study)) for cell in group}
-    fleets = {(of[job.cells[0]], job.seeds) for job in todo}
-    trained = sum(times["source"] * len(seeds) + sum(times["pretrain"]) * len(seeds) / len(todo[0].seeds)
-                  for _, seeds in fleets)
-    each = {key: sum(cell[key] for cell in times["cells"]) / len(times["cells"]) for key in times["cells"][0]}
-    trained += plan.moved(study, todo) * sum(times["pretrain"]) / max(1, len(times["pretrain"])) / len(todo[0].seeds)
-    outside = any(methods.find(arm).outside != "none" for arm in study.arms)  # then knobs of the target fit arms anew
-    target = set() if outside else {axis.name for axis in study.axes if axis.stage == "target"}
-    fitted = sum(len(_settings(study, job, target)) * len(job.seeds) for job in todo)
-    units = sum(job.units for job in todo)
-    work = trained + fitted * each["fits"] + units * (each["data"] + each["measures"])
+    """Seconds of the jobs from those of a slice: each stage as often as `counts` says; jobs in as many rounds as the
+    workers need, on cores that there are."""
+    n, size = counts(study, todo), len(todo[0].seeds)
+    each = {key: sum(cell.get(key, 0) for cell in times["cells"]) / len(times["cells"]) for key in EACH}
+    work = times["source"] * n["source"] + sum(times["pretrain"]) * n["pretraining"] / size
+    work += plan.moved(study, todo) * sum(times["pretrain"]) / max(1, len(times["pretrain"])) / size
+    work += each["fits"] * n["fit"] + each["limits"] * n["limit"]
+    home, away = 1 / each["cohorts"], 1 - 1 / each["cohorts"]  # their shares of the records that are measured
+    work += each["data"] * (home * n["home"] + away * n["away"])
+    work += each["measures"] * (home * n["fit"] + away * n["unit"])
     busy = max(1, min(workers, len(todo), os.cpu_count() or 1))
     rounds = math.ceil(len(todo) / busy) * busy / len(todo)  # the last round may leave workers idle
     return plan.START + work / busy * rounds
 
 
-def _settings(study: Study, job: Job, target: set[str]) -> set[tuple[Any, ...]]:
-    """The distinct settings of a job's knobs but those that touch the target alone."""
-    points = (plan.cell(study, cell) for cell in job.cells)
-    return {tuple(value for name, value in point.items() if name not in target) for point in points}
+def counts(study: Study, todo: Sequence[Job]) -> dict[str, int]:
+    """How often these jobs compute each stage, a seed counting as one; what several share through the stage cache (else
+    within a job alone) counts once.
+
+    By what a stage follows from: source data and pretraining (a fleet of the same seeds) from the fields of the source;
+    a fit, measured at home, from all fields but the target's (from these too, where an arm looks at the target); a
+    limit from all but the number of labels, whatever the seed; test records at home and away, which are sampled in each
+    job, likewise.
+    """
+    world = find_world(study.world)
+    outside = any(methods.find(arm).outside != "none" for arm in study.arms)  # then knobs of the target fit arms anew
+    seen: dict[str, set[Any]] = {key: set() for key in ("source", "pretraining", "fit", "limit", "home", "away")}
+    specs = {cell: plan.cell_spec(study, cell) for job in todo for cell in job.cells}
+    told = {cell: _told(world, spec) for cell, spec in specs.items()}
+    for job in todo:
+        shared = "" if job.cache else job.index
+        for cell in job.cells:
+            source, before, whole, home, away = told[cell]
+            seen["limit"].add((shared, away))
+            seen["pretraining"].update((shared, source, job.seeds, seed) for seed in job.seeds)
+            for seed in job.seeds:
+                seen["source"].add((shared, source, seed))
+                seen["fit"].add((shared, whole if outside else before, seed))
+                seen["home"].add((job.index, home, seed))
+                seen["away"].add((job.index, away, seed))
+    return {key: len(found) for key, found in seen.items()} | {"unit": sum(job.units for job in todo)}
+
+
+def spared(study: Study, todo: Sequence[Job]) -> int:
+    """Of the pretrainings that `plan.trainings` counts for these jobs, those that the stage cache holds by then."""
+    if study.design.kind == "tune":
+        return 0
+    return plan.trainings(study, todo) - plan.moved(study, todo) - counts(study, todo)["pretraining"] * len(
+        plan.recipes(study))
+
+
+def _told(world: World, spec: Any) -> tuple[str, ...]:
+    """What stages of this cell follow from, as texts: the source; all before the target; all; and the last two without
+    the number of labels."""
+    before, every = depends.before_target(world, spec), depends.fields(spec)
+    fewer = ({k: v for k, v in one.items() if k != "n_lab"} for one in (before, every))
+    return tuple(map(depends.canonical, (depends.source(world, spec), before, every, *fewer)))
 
 
 def disk(study: Study, todo: Sequence[Job], times: Mapping[str, Any]) -> float:
     """MB of the table with its shards, and of the stage cache, which stays below its size."""
-    units = sum(job.units for job in todo)
-    table = units * len(study.arms) * ROWS * ROW_BYTES * 2 + len(todo) * SHARD_BYTES
-    kept = units * times["fit_bytes"] + plan.trainings(study, todo) * times["encoder_bytes"] / max(
-        1, len(plan.recipes(study)))
+    n = counts(study, todo)
+    table = n["unit"] * len(study.arms) * ROWS * ROW_BYTES * 2 + len(todo) * SHARD_BYTES
+    moved = plan.moved(study, todo) / max(1, len(plan.recipes(study)))
+    kept = n["fit"] * times["fit_bytes"] + (n["unit"] - n["fit"]) * len(study.arms) * ENTRY
+    kept += (n["pretraining"] + moved) * times["encoder_bytes"]
     cache = min(kept / 1e6, todo[0].cache_mb) if todo[0].cache else 0.0
     return table / 1e6 + cache
 

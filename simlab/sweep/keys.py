@@ -22,7 +22,8 @@ from typing import Any
 
 from simlab.environments.registry import find_world
 from simlab.methods import Method
-from simlab.sweep import BEGUN, whole_stays
+from simlab.sweep import BEGUN, depends, whole_stays
+from simlab.sweep.depends import canonical
 from simlab.sweep.plan import Job
 from simlab.sweep.provenance import processor
 from simlab.sweep.schema import Study
@@ -47,25 +48,13 @@ class Keys:
     def __init__(self, study: Study, job: Job, settings: Settings) -> None:
         self.study, self.job, self.settings = study, job, settings
         self.world = find_world(study.world)
-        self._labels, self._target = (
-            {k.symbol for k in self.world.knobs if k.stage == stage} for stage in ("labels", "target")
-        )
         module = self.world.module
         self._world_module = module if isinstance(module, str) else type(module).__module__
         self._memo: dict[Any, str] = {}
 
     def before_target(self, spec: Any) -> str:
-        """A world's fields but those that touch the target alone (a field that is no knob counts as a source one)."""
-        return _canonical({k: v for k, v in _fields(spec).items() if k not in self._target})
-
-    def _source_fields(self, spec: Any) -> dict[str, Any]:
-        """The fields that touch the unlabelled records: no label or target knob, but where the world says so.
-
-        A world's `spec.stage("source")` may name more than the knobs of that stage (a shortcut shows the label).
-        """
-        more = spec.stage("source") if hasattr(spec, "stage") else {}
-        away = (self._labels | self._target) - set(more)
-        return {"world": self.world.name, "fields": {k: v for k, v in _fields(spec).items() if k not in away}}
+        """A world's fields but those that touch the target alone, as text."""
+        return canonical(depends.before_target(self.world, spec))
 
     def source(self, spec: Any, seed: int | None = None, reads: str = "features") -> str:
         """Unlabelled records and how they are shown: of one seed, or what those of all seeds have in common.
@@ -74,7 +63,7 @@ class Keys:
         same tokens without features.
         """
         modules = ("simlab.environments.scenario", "simlab.models.present", self._world_module)
-        fields = self._source_fields(spec)
+        fields = depends.source(self.world, spec)
         if reads != "features":
             modules, fields = (*modules, "simlab.models.tokens"), {**fields, "patch": self.settings.cut}
         if reads == "tokens-alone":
@@ -91,8 +80,8 @@ class Keys:
     def outside(self, spec: Any) -> str:
         """What unlabelled records of the target follow from: every field but those of training labels alone, and how
         many there are."""
-        fields = {k: v for k, v in _fields(spec).items() if k not in ("n_lab", "flip")}
-        return _canonical({"fields": fields, "n": self.study.train.n_target, "cohort": self.study.compare.cohort})
+        return canonical({"fields": depends.outside(spec), "n": self.study.train.n_target,
+                          "cohort": self.study.compare.cohort})
 
     def moved(self, spec: Any, arm: Method) -> str:
         """A fleet's encoders that were trained on records of the target too: a change of any target knob is another."""
@@ -126,7 +115,8 @@ class Keys:
 
     def evaluation(self, spec: Any, adaptation: str, domain: str) -> str:
         """What one fitted arm comes to in one domain; in the source's, target knobs change nothing."""
-        fields = {"records": json.loads(self.before_target(spec)) if domain == self.world.domains[0] else _fields(spec),
+        home = domain == self.world.domains[0]
+        fields = {"records": json.loads(self.before_target(spec)) if home else depends.fields(spec),
                   "domain": domain, "n_test": self.study.train.n_test}
         modules = ("simlab.evaluation.auc", "simlab.evaluation.leak", "simlab.environments.scenario",
                    self._world_module)
@@ -134,12 +124,12 @@ class Keys:
 
     def limit(self, spec: Any, domain: str, view: str) -> str:
         """The Bayes limit of a view in a domain: of the world alone, whatever the seed."""
-        fields = {"world": self.world.name, "fields": _fields(spec), "domain": domain, "view": view}
+        fields = {"world": self.world.name, "fields": depends.fields(spec), "domain": domain, "view": view}
         return self._key("limit", (self._world_module,), fields, None, "", seeded=False)
 
     def _key(self, stage: str, modules: Sequence[str], fields: Mapping[str, Any], seed: Any, above: str,
              seeded: bool = True) -> str:
-        place = (stage, tuple(modules), _canonical(fields), seed, above)
+        place = (stage, tuple(modules), canonical(fields), seed, above)
         if place not in self._memo:
             if len(self._memo) > 4096:  # the cells of a job come in order; memory stays flat
                 self._memo.clear()
@@ -149,18 +139,8 @@ class Keys:
                      "own": sources(OWN + MEASURED_BY if stage == "evaluation" else OWN, follow=False),
                      "libraries": libraries(), "processor": processor(), "device": self.job.device,
                      "threads": self.job.threads, "dtype": DTYPE}
-            self._memo[place] = hashlib.sha256(_canonical(whole).encode()).hexdigest()
+            self._memo[place] = hashlib.sha256(canonical(whole).encode()).hexdigest()
         return self._memo[place]
-
-
-def _canonical(value: Any) -> str:
-    """One text for equal values: sorted keys, numbers in full."""
-    return json.dumps(value, sort_keys=True, default=repr)
-
-
-def _fields(spec: Any) -> dict[str, Any]:
-    return {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)} if dataclasses.is_dataclass(spec) else {
-        "spec": repr(spec)}
 
 
 @lru_cache(maxsize=1)

@@ -23,11 +23,14 @@ from simlab.sweep.schema import Study
 from simlab.sweep.stages import Stages, trained
 from simlab.training import search
 from simlab.training.loop import POINTS
+from simlab.training.points import EXACT
 from simlab.training.pretrain import Settings
 from simlab.training.run import FAILURES, run_arm
 from simlab.training.scores import ProbeScore
 
-FEW, MORE = 2, 6  # pretraining steps that are timed: the difference is what a step costs
+FEW, MORE = 2, 6  # pretraining steps that are timed: the difference is what a step costs that is watched as well,
+ALONE, LONG = POINTS, 3 * POINTS  # and where that is quick, more: past POINTS steps, most are not watched
+QUICK = 0.06  # seconds of a fleet's step
 SHORT = 9  # steps of fine-tuning that are timed
 CELLS = 3  # the first, the middle and the last
 
@@ -36,8 +39,9 @@ T = TypeVar("T")
 
 def probe(study: Study, job: Job) -> list[dict[str, Any]]:
     """One record of seconds: `source` (a seed's unlabelled records), `pretrain` (a fleet, each recipe), `cells` (for
-    each cell: `data`, its labels and test cohorts; `fits`, `measures` of all arms), and `bytes` that a cell and seed,
-    and a seed's encoders, take. An arm that fails is left out: its failure costs little, and the run tells it."""
+    each cell: `data`, its labels and test cohorts; `limits`; `fits`, `measures` of all arms; in how many `cohorts`);
+    and `bytes` that a cell and seed, and a seed's encoders, take. An arm that fails is left out: its failure costs
+    little, and the run tells it."""
     torch.set_num_threads(job.threads)
     told = {k: v for k, v in asdict(study.train).items() if k in Settings.__dataclass_fields__}
     settings = Settings(**told, device=job.device)
@@ -47,7 +51,8 @@ def probe(study: Study, job: Job) -> list[dict[str, Any]]:
     found: dict[str, Any] = {"pretrain": [], "cells": [], "encoder_bytes": 0, "curve_bytes": 0, "fit_bytes": 0}
     arms = [methods.find(name) for name in study.arms]
     for place, spec in enumerate(specs):
-        stages = Stages(study, Job(0, (0,), (seed,), job.device, job.threads), quick, spec)
+        one = Job(0, (0,), (seed,), job.device, job.threads)
+        stages = Stages(study, one, quick, spec)
         source, (_, views) = _timed(lambda s=stages: s.unlabelled(seed))
         found["source"] = max(source, found.get("source", 0.0))
         if place == 0:
@@ -56,6 +61,8 @@ def probe(study: Study, job: Job) -> list[dict[str, Any]]:
                 found["pretrain"].append(seconds)
                 found["encoder_bytes"] += size
                 found["curve_bytes"] = max(curve, found["curve_bytes"])
+            plain = [arm for arm in arms if not arm.trajectory]
+            _cell(Stages(study, one, quick, spec), spec, seed, plain, settings, {**found})  # what a first call costs
         found["cells"].append(_cell(stages, spec, seed, arms, settings, found))
     found["fit_bytes"] /= len(specs)
     return [found]
@@ -66,13 +73,16 @@ def _cell(stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Se
     evaluation = _Evaluation(stages, seed)
     data, _ = _timed(lambda: evaluation.guard(spec))
     fits = measures = 0.0
+    domains = evaluation._domains(spec).values()
+    views = {"full" if arm.streams == "all" else arm.streams for arm in arms if not arm.trajectory}
+    limits, _ = _timed(lambda: [stages.limit(spec, domain, view) for domain in domains for view in views])
     for arm in arms:
         if arm.trajectory:
             continue
         try:
             stages.encoders(arm, seed, spec)
             seconds, (key, fit) = _timed(lambda a=arm: stages.fit(a, spec, seed, run_arm))
-            stepped = search.by_steps(arm, settings.encoder)
+            stepped = search.by_steps(arm, settings.encoder) and not arm.trainer.startswith(EXACT)
             fits += seconds * (settings.finetune_steps / stages.settings.finetune_steps if stepped else 1.0)
             more, rows = _timed(lambda a=arm, f=fit, k=key: evaluation.rows(spec, a, f, k))
             measures += more
@@ -85,7 +95,7 @@ def _cell(stages: Stages, spec: Any, seed: int, arms: list[Method], settings: Se
     if training and "stays" not in found:  # once: a backbone serves all cells of a source
         found["stays"] = training
         found["pretrain"].append(training * len(stages.job.seeds))
-    return {"data": data, "fits": fits, "measures": measures + measuring}
+    return {"data": data, "limits": limits, "fits": fits, "measures": measures + measuring, "cohorts": len(domains)}
 
 
 def _trajectories(
@@ -124,12 +134,16 @@ def _pretraining(
         run(1)  # what a first call alone costs
         few, made = _timed(lambda: run(FEW))
         more, later = _timed(lambda: run(MORE))
+        step = max(more - few, 0.0) / (MORE - FEW)
+        whole = few + step * (settings.steps - FEW)
+        if step < QUICK and settings.steps > LONG:  # a run of many steps is watched at POINTS of them alone
+            watched, beyond = (_timed(lambda n=n: run(n))[0] for n in (ALONE, LONG))
+            whole = watched + max(beyond - watched, 0.0) / (LONG - ALONE) * (settings.steps - ALONE)
     except FAILURES:
         return 0.0, 0, 0
-    step = max(more - few, 0.0) / (MORE - FEW)
     short, longer = (sum(a.nbytes for a in packing.pack_fleet(one[:1]).values()) for one in (made, later))
     curve = (longer - short) * (min(POINTS, settings.steps) - FEW) // (MORE - FEW)
-    return few + step * (settings.steps - FEW), short + curve, curve
+    return whole, short + curve, curve
 
 
 def _entry(packed: Mapping[str, np.ndarray] | None) -> int:

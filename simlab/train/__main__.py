@@ -13,7 +13,7 @@ from pathlib import Path
 
 from simlab import methods
 from simlab.environments.registry import WORLDS
-from simlab.errors import OutOfDomain, Parser, command, unknown
+from simlab.errors import InvalidCohort, OutOfDomain, Parser, command, unknown
 from simlab.train.settings import DEFAULTS, settings_of
 
 COMPARATORS = ("supervised", "logistic", "lightgbm", "raw-probe", "random-encoder")
@@ -101,9 +101,12 @@ def main(argv: list[str] | None = None) -> int:
         raise OutOfDomain(f"--test-share = {options.test_share:g}: expected a share between 0 and 1.")
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
+    if options.data not in WORLDS and not Path(options.data).exists():
+        if Path(options.data).suffix == ".cohort":
+            raise InvalidCohort(f"{options.data} does not exist; prepare it first, e.g. python -m real_data.hourly "
+                                f"prepare DIR --out {options.data}.")
+        raise unknown("data source", options.data, list(WORLDS), "Or give a .cohort file; real_data prepares them.")
     if stays:
-        if options.data not in WORLDS and not Path(options.data).exists():
-            raise unknown("data source", options.data, list(WORLDS), "Or give a .cohort file; real_data prepares them.")
         from simlab.train import trajectory_run
 
         return trajectory_run.run(options, arms)
@@ -113,10 +116,8 @@ def main(argv: list[str] | None = None) -> int:
         if options.plasmode:
             raise OutOfDomain(f"--plasmode plants labels in a prepared cohort; {options.data} is a world: use --set.")
         from simlab.train import world_run as runner
-    elif Path(options.data).suffix == ".cohort" or Path(options.data).exists():
-        from simlab.train import cohort_run as runner
     else:
-        raise unknown("data source", options.data, list(WORLDS), "Or give a .cohort file; real_data prepares them.")
+        from simlab.train import cohort_run as runner
     return runner.run(options, arms)
 
 

@@ -24,7 +24,7 @@ from simlab.models import hours, present, tokens
 from simlab.train import folder as run_folder
 from simlab.train import health
 from simlab.training import pretrain, token_encoders, token_pretrain
-from simlab.training.data import Bench, Labelled
+from simlab.training.data import Bench, Labelled, Views
 from simlab.training.method import Method
 from simlab.training.run import FAILURES, reason, run_arm
 
@@ -91,53 +91,50 @@ def run_split(
     never = looked_at(cohort) if plan.test_among == "unseen" else None
     train, test = list(splits.repeated(cohort.subject, y, index + 1, plan.test_share, plan.seed, never))[index]
     test = test[np.isfinite(y[test])]
-    inputs = cohort.take(train).inputs(plan.task)
-    reads = {arm.reads for arm in arms}
-    presentation, more = _presentation(inputs, reads, settings), hours.fit(inputs, reads)
-    views = presentation(inputs) | more(inputs) | {"subject": np.unique(cohort.subject[train], return_inverse=True)[1]}
+    views, shown, layout = _shown(cohort.take(train), cohort.take(test), arms, settings, plan.task)
     labelled = _labelled(y[train], plan, index)
     data = Labelled({k: v[labelled] for k, v in views.items()}, y[train][labelled], cohort.subject[train][labelled])
-    held_out = cohort.take(test).inputs(plan.task)
-    shown = presentation(held_out) | more(held_out)
     risk = cohort.risk[plan.task][test] if plan.task in cohort.risk else None
     seeds = (rng.integer(plan.seed, index, "initialisation"), rng.integer(plan.seed, index, "order"))
+    fold_seed = rng.integer(plan.seed, index, "adaptation")
+    followed = {**views, "probe/label": y[train][:, None]}
     encoders: dict[tuple[str, ...], pretrain.Encoders] = {}
     metrics, diagnostics, failed = {}, {}, {}
     for arm in arms:
         report(arm.name)
+        own = settings.of(arm)
         try:
             if arm.recipe not in encoders:
-                layout = None if isinstance(presentation, present.Presentation) else presentation.layout
-                watched = {**views, "probe/label": y[train][:, None]}
-                encoders[arm.recipe] = _encoders(arm, watched, layout, settings.of(arm), seeds, checkpoints)
-            fold_seed = rng.integer(plan.seed, index, "adaptation")
-            fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], settings.of(arm), fold_seed))
-            scores = fit.score(shown)
-            found = measures(scores, fit.scale, y[test], risk)
+                encoders[arm.recipe] = _encoders(arm, followed, layout, own, seeds, checkpoints)
+            fit = run_arm(arm, Bench(data, views, encoders[arm.recipe], own, fold_seed))
+            metrics[arm.name] = measures(fit.score(shown), fit.scale, y[test], risk)
+            diagnostics[arm.name] = dict(fit.diagnostics)
         except DamagedFile:
             raise
         except FAILURES as error:
             failed[arm.name] = reason(error)
-            continue
-        metrics[arm.name] = found
-        diagnostics[arm.name] = dict(fit.diagnostics)
-    first = encoders.get(arms[0].recipe)
-    seen = health.Health("", {}, ())
+    first, seen = encoders.get(arms[0].recipe), health.Health("", {}, ())
     if first is not None and arms[0].pretrained:
         kept = artefacts / f"0-{index}-{arms[0].name}.npz" if artefacts is not None else None
         seen = _health(arms[0], first, cohort, (views, train), (shown, test), kept)
+    testable = np.isfinite(y[train]) & (True if never is None else ~never[train])
     return Split(
-        index,
-        metrics,
-        diagnostics,
-        failed,
-        int((np.isfinite(y[train]) & (True if never is None else ~never[train])).sum()),
-        len(data.y),
-        len(test),
-        first.curve if first else (),
-        seen.verdict,
-        {k: v for k, v in seen.numbers.items() if math.isfinite(v)},
+        index, metrics, diagnostics, failed, int(testable.sum()), len(data.y), len(test), first.curve if first else (),
+        seen.verdict, {k: v for k, v in seen.numbers.items() if math.isfinite(v)},
     )
+
+
+def _shown(
+    train: Cohort, test: Cohort, arms: Sequence[Method], settings: pretrain.Settings, task: str
+) -> tuple[Views, Views, tokens.Layout | None]:
+    """What arms are shown of both sides, by a presentation that is fitted on the training side alone, and the layout of
+    the tokens where any arm reads them."""
+    inputs, held_out = train.inputs(task), test.inputs(task)
+    reads = {arm.reads for arm in arms}
+    presentation, more = _presentation(inputs, reads, settings), hours.fit(inputs, reads)
+    subject = np.unique(train.subject, return_inverse=True)[1]
+    layout = None if isinstance(presentation, present.Presentation) else presentation.layout
+    return (presentation(inputs) | more(inputs) | {"subject": subject}, presentation(held_out) | more(held_out), layout)
 
 
 def _presentation(

@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,6 @@ def pretrain(
     """Pretrain one encoder pair per member on its own unlabelled pairs.
 
     `start`: encoders that members begin with, in the place of a random initialisation (predictors begin anew).
-
     `views`: for each role (members, records, features) float32; `seeds`: per member (initialisation, order). Members of
     equal shape train together and do not affect each other. Beside the roles `views` may hold what is watched along the
     training and never learnt from: "subject" (members, records), numbers of those whose records belong together, for
@@ -163,29 +163,14 @@ def pretrain(
         return one_by_one(lambda own, *rest: pretrain(own, method, settings, *rest, [next(each)] if start else ()),
                           views, seeds, report, checkpoint, every)
     device = find_device(settings.device)
-    data = {role: torch.as_tensor(views[role], dtype=torch.float32).to(device) for role in ROLES}
-    members, records = data["image"].shape[:2]
-    if members != len(seeds) or data["clinical"].shape[:2] != (members, records):
-        raise OutOfDomain("pretraining needs, for each seed, the two views of the same records.")
-    inputs = {role: data[role].shape[2] for role in ROLES}
-    generators = [_generator(initial) for initial, _ in seeds]
-    parameters = _initial(inputs, settings, generators)
-    if start:
-        parameters |= {name: torch.cat([own.parameters[name] for own in start]) for name in parameters}
-    if method.predictor != "none":
-        for role in ROLES:
-            outputs = inputs[objective.OTHER[role]] if method.target == "input" else settings.width
-            layers = fleet.sizes(method.predictor, settings.width, outputs, 2 * settings.width)
-            parameters.update(fleet.initialise(f"predict-{role}", layers, generators))
-    terms = objective.of(method)
-    parameters.update(terms.parameters(members))
-    parameters = {k: v.to(device) for k, v in parameters.items()}
-    order = [_generator(s) for _, s in seeds]
-    size = min(settings.batch, records)
+    data = _pairs(views, len(seeds), device)
+    terms, order = objective.of(method), [_generator(s) for _, s in seeds]
+    parameters = _networks(data, method, settings, [_generator(initial) for initial, _ in seeds], start)
+    parameters = {k: v.to(device) for k, v in (parameters | terms.parameters(len(seeds))).items()}
     job = loop.Job(
         parameters,
-        loss=lambda *_: (torch.zeros(0), {}),
-        batch=_batches(data, order, size, sigreg.SLICES if terms.sliced else 0, settings.width),
+        loss=lambda *_: (torch.zeros(0), {}),  # below: it needs the state
+        batch=_batches(data, order, settings, sigreg.SLICES if terms.sliced else 0),
         steps=settings.steps,
         optimiser=loop.Optimiser(settings.learning_rate, settings.weight_decay),
         generators=order,
@@ -194,17 +179,11 @@ def pretrain(
         at_most=terms.at_most,
         identity=lambda: identity(data, settings, seeds),
     )
-    if method.target == "ema":
-        job.state = {k: v.detach().clone() for k, v in parameters.items() if k.split(".")[0] in ROLES}
-        online = {k: parameters[k] for k in job.state}
-        job.after_step = lambda step: ema.update(job.state, online, ema.momentum(step, job.steps))
+    follow(job, method, ROLES)
     job.loss = objective.loss(method, terms, job.state)
     probe = {role: x[:, :PROBE] for role, x in (data | watched(views)).items()}
     job.observe = lambda step: objective.observe(method, terms, parameters, job.state, probe)
-    curve = loop.train(job, report, checkpoint, every)
-    # An EMA method is evaluated by its target encoders, as I-JEPA is.
-    final = {k: v.cpu() for k, v in (job.state or job.parameters).items() if k.split(".")[0] in ROLES}
-    return [_member(settings, final, curve, m, job) for m in range(members)]
+    return train(job, ROLES, partial(Encoders, settings.encoder), report, checkpoint, every)
 
 
 def one_by_one(
@@ -228,6 +207,34 @@ def one_by_one(
     if all(isinstance(member, Exception) for member in made):
         raise made[0]  # type: ignore[misc]
     return made
+
+
+def follow(job: loop.Job, method: Method, networks: Sequence[str]) -> None:
+    """Where the method's target is an EMA encoder: `job.state`, copies of these networks, follows them."""
+    if method.target == "ema":
+        job.state = {k: v.detach().clone() for k, v in job.parameters.items() if k.split(".")[0] in networks}
+        online = {k: job.parameters[k] for k in job.state}
+        job.after_step = lambda step: ema.update(job.state, online, ema.momentum(step, job.steps))
+
+
+def train(
+    job: loop.Job,
+    networks: Sequence[str],
+    made: Callable[[fleet.Parameters, tuple[dict[str, float], ...]], Encoders],
+    report: loop.Report | None,
+    checkpoint: Path | None,
+    every: int,
+) -> list[Encoders | Failed]:
+    """Run the job. Returns what is `made` of each member's networks (of an EMA method: its target encoders, as in
+    I-JEPA) and curve, or its error when its loss stopped being a number; the others are what they would be."""
+    curve = loop.train(job, report, checkpoint, every)
+    final = {k: v.cpu() for k, v in (job.state or job.parameters).items() if k.split(".")[0] in networks}
+    found: list[Encoders | Failed] = []
+    for m in range(len(next(iter(final.values())))):
+        own = tuple({k: v[m if len(v) > 1 else 0] for k, v in point.items()} for point in curve)
+        lost = own and not math.isfinite(own[-1]["loss"])
+        found.append(loop.diverged(job.name, int(own[-1]["step"])) if lost else made(fleet.member(final, m), own))
+    return found
 
 
 def held(method: Method, parameters: Mapping[str, Tensor], steps: int) -> Callable[[int], tuple[str, ...]]:
@@ -265,16 +272,6 @@ def identity(
     return {**{k: str(v) for k, v in asdict(settings).items()}, "seeds": str(list(seeds)), "data": digest.hexdigest()}
 
 
-def _member(
-    settings: Settings, final: fleet.Parameters, curve: list[dict[str, list[float]]], m: int, job: loop.Job
-) -> Encoders | Failed:
-    """Member m's encoders, or its error when its loss stopped being a number; the others are what they would be."""
-    own = tuple({k: v[m if len(v) > 1 else 0] for k, v in point.items()} for point in curve)
-    if own and not math.isfinite(own[-1]["loss"]):
-        return loop.diverged(job.name, int(own[-1]["step"]))
-    return Encoders(settings.encoder, fleet.member(final, m), own)
-
-
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -287,14 +284,46 @@ def _initial(inputs: Mapping[str, int], settings: Settings, generators: Sequence
     return made
 
 
+def _pairs(
+    views: Mapping[str, Float[np.ndarray, "members records _"]], seeds: int, device: torch.device
+) -> dict[str, Float[Tensor, "members records _"]]:
+    """The two views on the device. Raises OutOfDomain where they are not of the same records, or not one a seed."""
+    data = {role: torch.as_tensor(views[role], dtype=torch.float32).to(device) for role in ROLES}
+    shape = data["image"].shape[:2]
+    if shape[0] != seeds or data["clinical"].shape[:2] != shape:
+        raise OutOfDomain("pretraining needs, for each seed, the two views of the same records.")
+    return data
+
+
+def _networks(
+    data: Mapping[str, Tensor],
+    method: Method,
+    settings: Settings,
+    generators: Sequence[torch.Generator],
+    start: Sequence[Encoders],
+) -> fleet.Parameters:
+    """Encoders (those of `start`, if any) and predictors; each generator makes encoders first, predictor or not."""
+    inputs = {role: data[role].shape[2] for role in ROLES}
+    found = _initial(inputs, settings, generators)
+    if start:
+        found |= {name: torch.cat([own.parameters[name] for own in start]) for name in found}
+    if method.predictor != "none":
+        for role in ROLES:
+            outputs = inputs[objective.OTHER[role]] if method.target == "input" else settings.width
+            layers = fleet.sizes(method.predictor, settings.width, outputs, 2 * settings.width)
+            found.update(fleet.initialise(f"predict-{role}", layers, generators))
+    return found
+
+
 def _batches(
-    data: Mapping[str, Tensor], order: Sequence[torch.Generator], size: int, slices: int, width: int
+    data: Mapping[str, Tensor], order: Sequence[torch.Generator], settings: Settings, slices: int
 ) -> Callable[[int], dict[str, Tensor]]:
     """Each member's mini-batches, drawn with replacement from its own generator, and its `slices` (SIGReg alone).
 
     Drawing with replacement needs no epoch state, so a resumed run continues with nothing but the generator.
     """
     records = data["image"].shape[1]
+    size = min(settings.batch, records)
     offsets = torch.arange(len(order)).unsqueeze(1) * records
     flat = {role: x.flatten(0, 1) for role, x in data.items()}
 
@@ -304,7 +333,7 @@ def _batches(
         rows = rows.flatten().to(device)
         drawn = {role: x.index_select(0, rows).view(len(order), size, -1) for role, x in flat.items()}
         if slices:
-            drawn["slices"] = torch.stack([sigreg.directions(width, slices, g) for g in order]).to(device)
+            drawn["slices"] = torch.stack([sigreg.directions(settings.width, slices, g) for g in order]).to(device)
         return drawn
 
     return batch

@@ -18,7 +18,6 @@ What keeps embeddings apart acts on the pooled context and on goals that carry a
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +35,22 @@ from simlab.models import fleet
 from simlab.models.predictor import Predictor
 from simlab.models.token_encoder import TokenBatch, TokenEncoder, batch_of, pool, readout, seen_tokens
 from simlab.models.tokens import ROLES, Layout
-from simlab.objectives import ema, sigreg, views
+from simlab.objectives import sigreg, views
 from simlab.training import loop, objective
 from simlab.training.device import find as find_device
 from simlab.training.method import Method
-from simlab.training.pretrain import PROBE, Encoders, Failed, Settings, held, identity, one_by_one, watched
+from simlab.training.pretrain import (
+    PROBE,
+    Encoders,
+    Failed,
+    Settings,
+    follow,
+    held,
+    identity,
+    one_by_one,
+    train,
+    watched,
+)
 from simlab.training.token_encoders import shape, tokens_of, wrap
 
 ROWS = 4  # target tokens of a record that are predicted in a step, drawn with replacement; one under contrast
@@ -72,22 +82,15 @@ def pretrain(
     device = find_device(settings.device)
     encoder, blocks = shape(layout, method, settings)
     tokens, times = layout.cut(shown["tokens"], shown["times"], blocks)
-    members = len(tokens)
-    if members != len(seeds):
-        raise OutOfDomain(f"pretraining needs one seed a member: {len(seeds)} for {members}.")
+    if len(tokens) != len(seeds):
+        raise OutOfDomain(f"pretraining needs one seed a member: {len(seeds)} for {len(tokens)}.")
     task = Task(method, encoder, settings)
-    generators = [_generator(initial) for initial, _ in seeds]
+    generators, order = ([_generator(one[i]) for one in seeds] for i in (0, 1))
     parameters = (encoder.initialise(generators) | task.predictor.initialise(generators)
-                  | task.terms.parameters(members))
+                  | task.terms.parameters(len(seeds)))
     parameters = {k: v.to(device) for k, v in parameters.items()}
-    order = [_generator(s) for _, s in seeds]
-    try:
-        source = Draws(task, torch.as_tensor(tokens), torch.as_tensor(times), order, device)
-    except OutOfDomain:
-        if members == 1:
-            raise
-        return apart()  # one of them alone fails
-    if source.uneven:
+    source = _together(task, torch.as_tensor(tokens), torch.as_tensor(times), order, device)
+    if source is None:
         return apart()
     job = loop.Job(
         parameters,
@@ -101,22 +104,12 @@ def pretrain(
         at_most=task.terms.at_most,
         identity=lambda: identity(dict(shown), settings, seeds) | {"layout": _digest(layout)},
     )
-    if method.target == "ema":
-        job.state = {k: v.detach().clone() for k, v in parameters.items() if k.startswith("encoder.")}
-        online = {k: parameters[k] for k in job.state}
-        job.after_step = lambda step: ema.update(job.state, online, ema.momentum(step, job.steps))
+    follow(job, method, ("encoder",))
     task.state = job.state
     probe, beside = source.probe(), source.beside(watched(shown))
     job.observe = lambda step: task.observe(parameters, probe, beside)
-    curve = loop.train(job, report, checkpoint, every)
-    final = {k: v.cpu() for k, v in (job.state or job.parameters).items() if k.startswith("encoder.")}
-    made: list[Encoders | Failed] = []
-    for m in range(members):
-        own = tuple({k: v[m if len(v) > 1 else 0] for k, v in point.items()} for point in curve)
-        lost = own and not math.isfinite(own[-1]["loss"])
-        made.append(loop.diverged(job.name, int(own[-1]["step"])) if lost
-                    else wrap(fleet.member(final, m), layout, method, settings, own))
-    return made
+    return train(job, ("encoder",), lambda own, curve: wrap(own, layout, method, settings, curve), report, checkpoint,
+                 every)
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,6 +303,22 @@ class Draws:
         every = torch.arange(len(at), device=self.device)[:, None]
         drawn = batch_of(self.tokens[every, at], self.times[every, at], task.encoder.layout, task.settings.missing)
         return Draw(drawn.only(self.kept), context, target, slots, slices)
+
+
+def _together(
+    task: Task, tokens: Tensor, times: Tensor, order: Sequence[torch.Generator], device: torch.device
+) -> Draws | None:
+    """The batches of a fleet; None where its members must train apart: one has nothing to split, or other batch sizes.
+
+    Raises OutOfDomain where the only member's records cannot be split.
+    """
+    try:
+        source = Draws(task, tokens, times, order, device)
+    except OutOfDomain:
+        if len(tokens) == 1:
+            raise
+        return None
+    return None if source.uneven else source
 
 
 NEEDS = {

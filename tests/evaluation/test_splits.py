@@ -41,3 +41,8 @@ def test_some_subjects_never_leave_the_training_side(rng: np.random.Generator) -
 def test_too_few_positives_are_refused() -> None:
     with pytest.raises(OutOfDomain, match="3 subjects with"):
         list(repeated(np.arange(50), np.r_[np.ones(3), np.zeros(47)], 1, 0.25, 0))
+
+
+def test_no_record_at_all_is_told_in_words() -> None:
+    with pytest.raises(OutOfDomain, match="0 subjects with and 0 without a positive label"):
+        list(repeated(np.empty(0, int), np.empty(0), 1, 0.25, 7))

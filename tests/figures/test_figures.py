@@ -183,3 +183,20 @@ def test_scores_have_intervals_and_lie_below_their_ceiling() -> None:
     for record in found:
         assert record["mean"] == pytest.approx(means[record["method"], record["cell"]], rel=1e-12)
         assert record["low"] < record["mean"] < record["high"] and record["low"] < record["ceiling"]
+
+
+@pytest.mark.parametrize(("study", "words"), [
+    ("quick", "5 of 7 arms: those that the contrasts name"),
+    ("incomplete-data", "8 of 11 arms: the first that the contrasts name"),
+    ("label-accrual", None),  # all seven
+])
+def test_curves_say_how_many_of_the_arms_they_show_and_which(study: str, words: str | None) -> None:
+    from figures import study_curves
+
+    published = open_results(ROOT / "results" / study)
+    figure = study_curves.draw(catalog.Data((published,), study_curves.numbers(published)))
+    (legend,) = figure.legends
+    assert (legend.get_title().get_text() or None) == words
+    lines = [text.get_text() for text in legend.get_texts() if text.get_text() != "best possible"]
+    assert len(lines) == (int(words.split()[0]) if words else len(published.study.arms))
+    assert len(figure.axes[0].lines) == len(lines) + 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from simlab.environments.registry import WORLDS
 from simlab.errors import command
 from simlab.sweep import forecast, job, plan, probe, study
 from simlab.sweep.__main__ import main
@@ -59,15 +60,36 @@ def test_a_slice_foretells_the_whole(tmp_path: Path) -> None:
 
 def test_each_stage_counts_as_often_as_it_runs(tiny: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast.os, "cpu_count", lambda: 8)
-    jobs = plan.jobs(tiny)  # one source group, two fleets of two seeds
-    cell = {"data": 1.0, "fits": 10.0, "measures": 100.0}
+    jobs = plan.jobs(tiny, cache="here")  # one source group, two fleets of two seeds
+    cell = {"data": 1.0, "limits": 0.1, "fits": 10.0, "measures": 100.0, "cohorts": 2}
     times: dict[str, Any] = {"source": 1000.0, "pretrain": [1e4, 2e4], "cells": [cell] * 3}
-    # 4 seeds' records, 2 fleets' two recipes; fits for 3 values of w_c (kappa_e touches the target alone), 4 seeds;
-    # data and measurements for 6 cells, 4 seeds.
-    work = 4 * 1000 + 2 * 3e4 + 3 * 4 * 10 + 6 * 4 * 101
+    # 4 seeds' records, 2 fleets' two recipes; fits and test records at home for 3 values of w_c (kappa_e touches the
+    # target alone), 4 seeds; records outside for 6 cells, 4 seeds; limits for 6 cells.
+    work = 4 * 1000 + 2 * 3e4 + 3 * 4 * 10 + (3 + 6) / 2 * 4 * 101 + 6 * 0.1
     assert forecast.whole(tiny, jobs, 1, times) == pytest.approx(plan.START + work)
     assert forecast.whole(tiny, jobs, 2, times) == pytest.approx(plan.START + work / 2)
-    assert forecast.whole(tiny, jobs[:1], 2, times) == pytest.approx(plan.START + work / 2)  # one job, one worker
+    # One job, one worker: one fleet, and all limits.
+    assert forecast.whole(tiny, jobs[:1], 2, times) == pytest.approx(plan.START + (work + 0.6) / 2)
+
+
+def test_what_the_cache_spares_within_a_study_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages that `li2025` computed, by its manifest: 24 groups of cells, but presets and one mechanism alone touch
+    the source."""
+    root = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("simlab.environments.registry.WORLDS", dict(WORLDS))
+    monkeypatch.setattr(study, "_RUN", set())
+    asked = study.load("studies/li2025.toml")
+    stages = json.loads((root / "results/li2025/manifest.json").read_text(encoding="utf-8"))["runs"][-1]["stages"]
+    jobs = plan.jobs(asked, cache="here")
+    found = forecast.counts(asked, jobs)
+    assert found["source"] == stages["source-data"]["computed"]
+    assert found["pretraining"] * len(plan.recipes(asked)) == stages["pretraining"]["computed"]
+    assert found["fit"] * len(asked.arms) == stages["adaptation"]["computed"]
+    assert (found["fit"] + found["unit"]) * len(asked.arms) == stages["evaluation"]["computed"]
+    alone = forecast.counts(asked, plan.jobs(asked))  # without a cache
+    assert alone["pretraining"] * len(plan.recipes(asked)) == plan.trainings(asked) == 4 * stages["pretraining"][
+        "computed"]
 
 
 def test_an_earlier_run_tells_more_than_a_slice(tiny: Study) -> None:

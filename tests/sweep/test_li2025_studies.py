@@ -15,7 +15,7 @@ from simlab.environments.registry import WORLDS
 from simlab.report import open_results
 from simlab.sweep import study
 from simlab.sweep.schema import difference
-from simlab.train.mechanisms import REPORTED, accuracy, read, told_apart
+from simlab.train.mechanisms import MEASURES, REPORTED, accuracy, read, told_apart
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = {"li2025": 20, "li2025-limits": 20, "li2025-model": 12, "li2025-nodules": 8}
@@ -109,13 +109,16 @@ def test_the_runs_that_mechanisms_are_told_by_are_matched_and_their_tables_follo
     assert (spread <= asked.within).all() and runs["seed"].nunique() == asked.seeds == 24
     assert "241 runs" in PAGE and len(runs) == 241 * len(asked.records)
     of = runs[runs["records"] == 1500].reset_index(drop=True)
-    printed = of.assign(**{name: of[name].round(2) for name in REPORTED})
-    chance = accuracy(told_apart(printed, REPORTED, asked.seed)[0], asked.seed, draws=2)[0]
+    assert len(of[list(REPORTED)].round(2).drop_duplicates()) == 1  # as printed, one and the same
     scores = pd.read_csv(folder / "accuracy.csv").set_index(["home", "records", "given"])
-    assert chance == pytest.approx(scores.loc[("any", 1500, "the four reported AUCs, printed"), "accuracy"], abs=1e-5)
-    assert abs(chance - 0.2) < 0.02
     for n in asked.records:
         row = scores.loc[("any", n, "all")]
         assert f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]".replace("0.", ".") in PAGE
     confusion = pd.read_csv(folder / "confusion.csv")
-    assert np.allclose(confusion.groupby(["home", "records", "true"])["share"].sum(), 1, atol=1e-4)
+    right = confusion[confusion["true"] == confusion["named"]].groupby(["home", "records"])["share"].mean()
+    told = scores.xs("all", level="given")["accuracy"]
+    assert right.to_dict() == pytest.approx(told.to_dict(), abs=1e-5)  # balanced accuracy is the diagonal's mean
+    pairs, table = told_apart(of, MEASURES, asked.seed)
+    assert accuracy(pairs, asked.seed, draws=2)[0] == pytest.approx(told["any", 1500], abs=1e-5)
+    drawn = confusion.query("home == 'any' and records == 1500").set_index(["true", "named"])["share"]
+    assert table.stack().to_dict() == pytest.approx(drawn.to_dict(), abs=1e-5)

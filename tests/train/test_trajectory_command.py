@@ -88,7 +88,7 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     (["--data", "icu", "--set", "encoder=tabula"], "encoder = tabula: expected one of tabular, text, llm"),
     (["--data", "icu", "--set", "clock=yes"], "expected true or false"),
     (["--data", "gaussian"], "needs hourly stays"),
-    (["--data", "none.cohort"], "unknown data source"),
+    (["--data", "none.cohort"], "does not exist; prepare it first"),
     (["--data", "icu", "--compare", "supervised"], "--compare supervised"),
     (["--data", "icu", "--labels", "50"], "not for trajectories"),
     (["--data", "icu", "--set", "rate_predictor=0"], r"rate_predictor = 0: expected \(0, inf\]"),
