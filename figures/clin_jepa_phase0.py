@@ -56,7 +56,7 @@ def draw(data: Data) -> Figure:
             handles[r["series"]], = panel.plot([r["mean"]], [y], mark, color=colour, markersize=3, linestyle="none")
         panel.axvline(0, color="#888888", linewidth=0.6, zorder=1)
         panel.set_title(words, loc="left")
-        panel.locator_params(axis="x", nbins=4)
+        panel.locator_params(axis="x", nbins=3)
         panel.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("the edited curriculum minus the whole one of the same start, and 95 % interval over seeds",
                      fontsize=7)

@@ -64,7 +64,7 @@ def _points(panel: Axes, data: Data, arms: list[str], metrics: tuple[str, str], 
             high = r["mean"] if r["high"] is None else r["high"]
             panel.plot([low, high], [y, y], color=colour, linewidth=0.9)
             panel.plot([r["mean"]], [y], mark, color=colour, markersize=3, label=r["series"])
-    _legend(panel, 1)
+    _legend(panel, 1, len(arms))
     panel.set_xlabel(label)
 
 
@@ -76,13 +76,13 @@ def _bars(panel: Axes, data: Data, arms: list[str]) -> None:
             panel.barh(arms.index(r["place"]), r["mean"], left=ends[r["place"]][side], height=0.6,
                        color=LINES[place][0], label=words, edgecolor="white", linewidth=0.3)
             ends[r["place"]][side] += r["mean"]
-    _legend(panel, 2)
+    _legend(panel, 2, len(arms))
     panel.set_xlabel("ln(1 + published drift)")
 
 
-def _legend(panel: Axes, columns: int) -> None:
+def _legend(panel: Axes, columns: int, rows: int) -> None:
     handles, words = panel.get_legend_handles_labels()
     first = dict(zip(reversed(words), reversed(handles), strict=True))
     order = list(dict.fromkeys(words))
-    panel.legend([first[w] for w in order], order, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns,
-                 frameon=False, fontsize=5.5, handlelength=1.2, columnspacing=0.8)
+    panel.legend([first[w] for w in order], order, loc="upper center", bbox_to_anchor=(0.5, -2.04 / rows),
+                 ncols=columns, frameon=False, fontsize=5.5, handlelength=1.2, columnspacing=0.8)

@@ -17,7 +17,7 @@ class Screen:
     def __init__(self, total: int, before: int, quiet: bool = False, what: str = "cells x seeds") -> None:
         self.total, self.before, self.quiet, self.what = total, before, quiet, what
         self.finished = float(before)
-        self.partial: dict[int, float] = {}
+        self.partial: dict[int, float] = {}  # of running jobs, in cells x seeds
         self.started = self.spoken = time.monotonic()
         self.bar: Any = None
         if not quiet and sys.stderr.isatty():
@@ -29,7 +29,7 @@ class Screen:
 
     def progress(self, job: Job, fraction: float) -> None:
         """A running job is this far (0 to 1)."""
-        self.partial[job.index] = max(fraction, self.partial.get(job.index, 0.0)) * job.units
+        self.partial[job.index] = max(fraction * job.units, self.partial.get(job.index, 0.0))
         self._show()
 
     def done(self, job: Job) -> None:

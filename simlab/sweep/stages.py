@@ -275,13 +275,15 @@ class Stages:
 
     def areas(self, spec: Any, domain: str) -> dict[str, float]:
         """The best AUROC of each task in one domain, for all seeds; nothing where the world does not know."""
+        world = find_world(self.study.world)
         spec = replace(spec, n_lab=2, n_unlab=2, map_seed=0)
+        spec = spec.without_shift() if domain == world.domains[0] else spec  # target knobs change nothing there
         key = self.keys.limit(spec, domain, "tasks")
         if key not in self._areas:
             known = self.cache.get(key) if self.cache is not None else None
             progress.count("limit" if known is None else "limit/cached")
             if known is None:
-                found = find_world(self.study.world).areas(spec, domain)
+                found = world.areas(spec, domain)
                 known = {task: np.array([value], dtype=np.float64) for task, value in found.items()}
                 if self.cache is not None:
                     self.cache.put(key, known)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +13,8 @@ from simlab.errors import OutOfDomain, UnknownName
 from simlab.methods import METHODS, Method
 from simlab.sweep import job, study
 from simlab.sweep.plan import jobs, recipes
+from simlab.sweep.stages import Stages
+from simlab.training.pretrain import Settings
 from simlab.trajectories import arms
 
 ARMS = ["clin-jepa", "clin-jepa-no-sync", "clin-jepa-masked-refinement"]
@@ -64,6 +68,23 @@ def test_aurocs_stand_beside_the_best_of_their_own_hospital(rows) -> None:
     mean = found["test", "icu-mortality", "auc-mean"]["limit"]
     assert mean == pytest.approx(sum(best["test"].values()) / len(best["test"]))
     assert found["test", "icu-mortality", "auc-rolled-mean"]["limit"] == pytest.approx(mean)
+
+
+def test_the_best_areas_of_the_source_are_the_same_in_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Knobs of the target hospital, and numbers of records, do not make them anew."""
+    asked = study.build({
+        "study": {"name": "stays", "seed": 4}, "world": {"name": "icu"}, "axes": {"gap_s": {"values": [0.5, 1.0]}},
+        "compare": {"arms": ARMS, "contrast": ARMS[:2], "metric": "auc-mean", "task": "icu-mortality"},
+    })
+    one = jobs(asked)[0]
+    specs = [job.cell_spec(asked, cell) for cell in one.cells]
+    made: list[tuple] = []
+    monkeypatch.setattr(icu, "areas", lambda spec, domain: made.append((domain, spec.gap_s)) or {"sepsis": 0.6})
+    stages = Stages(asked, one, Settings(), specs[0])
+    for spec, n in itertools.product(specs, (100, 200)):
+        for domain in ("source", "external"):
+            assert stages.areas(replace(spec, n_lab=n), domain) == {"sepsis": 0.6}
+    assert made == [("source", 0.0), ("external", 0.5), ("external", 1.0)]
 
 
 def test_means_have_a_limit_where_each_of_their_tasks_has_one() -> None:
