@@ -70,11 +70,16 @@ class World:
         known = getattr(self._module(), "limit", None)
         return None if known is None else known(spec, domain, view)
 
-    def areas(self, spec: Any, domain: str) -> Mapping[str, float]:
+    def areas(self, spec: Any, domain: str, share: float = 1.0) -> Mapping[str, float]:
         """The best AUROC of each task in a domain, by simulation, in a world of many tasks whose module has
-        `areas(spec, domain)`; a task that is not there has none that is known."""
+        `areas(spec, domain, share)`; a task that is not there has none that is known.
+
+        `share`: of the records that it takes, below 1 where only the time is asked for.
+        """
         known = getattr(self._module(), "areas", None)
-        return {} if known is None else known(spec, domain)
+        if known is None:
+            return {}
+        return known(spec, domain) if share == 1 else known(spec, domain, share)
 
     def _module(self) -> Any:
         return import_module(self.module) if isinstance(self.module, str) else self.module

@@ -4,7 +4,8 @@ Particles guess each stay's state at hour 24; each goes on to the end by the wor
 positive label is the risk. Scores come from one half of the particles and weights from the other, so that the area of
 the noisy score is measured without bias; it is a lower end, and with scores of half and of a quarter of the particles
 the area of noise-free scores is extrapolated (its deficit falls like one over their number). A stay counts as often as
-its label is known: nobody asks about the others.
+its label is known: nobody asks about the others. One of whose continuations none that scores has a label is scored by
+the share of all stays: left out, it would leave those behind whose label is often known.
 """
 
 from __future__ import annotations
@@ -126,8 +127,8 @@ def charts(
 def areas(
     spec: IcuSpec, n: int = 150, m: int = 32, rng: np.random.Generator | None = None, *, domain: str = "source"
 ) -> dict[str, dict[str, float | None]]:
-    """By task: auc (extrapolated), lower (of the noisy score), se (over stays), prevalence; None where one class
-    alone was met. Raises OutOfDomain for fewer than 8 continuations."""
+    """By task: auc (extrapolated), its standard error se (over stays), lower (of the noisy score), prevalence; None
+    where no two stays can be of two classes. Raises OutOfDomain for fewer than 8 continuations."""
     if m < 8 or m % 4:
         raise OutOfDomain(f"areas: m = {m}; a multiple of 4, at least 8, is needed.")
     rng = np.random.default_rng(1) if rng is None else rng
@@ -143,32 +144,43 @@ def areas(
 
 
 def _area(y: Float[np.ndarray, "n m"]) -> dict[str, float | None]:
-    """The area of one task from the labels of its continuations."""
+    """The area of one task from the labels of its continuations. Both directions of the halves use the same stays, so
+    a stay moves the area by the mean of what it moves in each."""
     half, quarter = y.shape[1] // 2, y.shape[1] // 4
-    ends = [(y[:, :half], y[:, half:]), (y[:, half:], y[:, :half])]
-    whole, part = [], []
-    for score, weight in ends:
-        known = ~np.isnan(score[:, :quarter]).all(axis=1) & ~np.isnan(weight).all(axis=1)
-        sick, well = ((weight[known] == label).mean(axis=1) for label in (1, 0))
-        if not (sick.sum() > 0 and well.sum() > 0):
+    auc, lower, moved = [], [], []
+    for score, weight in ((y[:, :half], y[:, half:]), (y[:, half:], y[:, :half])):
+        sick, well = ((weight == label).mean(axis=1) for label in (1, 0))
+        if np.count_nonzero(sick + well) < 2 or not sick.sum() * well.sum() > sick @ well:
             return dict.fromkeys(("auc", "lower", "se", "prevalence"))
-        whole.append(asked_auc(np.nanmean(score[known], axis=1), sick, well))
-        part.append(asked_auc(np.nanmean(score[known][:, :quarter], axis=1), sick, well))
-    lower, few = (float(np.mean([value for value, _ in parts])) for parts in (whole, part))
-    return {"auc": min(1.0, 2 * lower - few), "lower": lower, "se": float(np.mean([se for _, se in whole])),
-            "prevalence": float(np.nanmean(y))}  # fmt: skip
+        (whole, of_whole), (part, of_part) = (asked_auc(_share(y), sick, well) for y in (score, score[:, :quarter]))
+        auc.append(2 * whole - part)
+        lower.append(whole)
+        moved.append(2 * of_whole - of_part)
+    return {"auc": min(1.0, float(np.mean(auc))), "lower": float(np.mean(lower)),
+            "se": standard_error(np.mean(moved, axis=0)), "prevalence": float(np.nanmean(y))}  # fmt: skip
+
+
+def _share(y: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " n"]:
+    """The share of a stay's known labels that is positive; where none is known, that of all stays together."""
+    positive, known = (y == 1).sum(axis=1), (~np.isnan(y)).sum(axis=1)
+    return np.where(known > 0, positive / np.maximum(known, 1), positive.sum() / max(1, known.sum()))
 
 
 def asked_auc(
     scores: Float[np.ndarray, " n"], sick: Float[np.ndarray, " n"], well: Float[np.ndarray, " n"]
-) -> tuple[float, float]:
-    """The area among stays whose label is known, and its standard error over stays; sick, well: the probabilities that
-    a stay has a label and it is 1, or 0. Where every label is known it is `weighted_auc`."""
+) -> tuple[float, Float[np.ndarray, " n"]]:
+    """The area among stays whose label is known, and each stay's influence on it; sick, well: the probabilities that a
+    stay has a label and it is 1, or 0 (some stay's first and another's second above 0). Where every label is known it
+    is `weighted_auc`."""
     ranking = rank(scores)
     (below_well, tied_well), (below_sick, tied_sick) = map(ranking.lower_and_tied, (well, sick))
     pairs = float(sick.sum() * well.sum())
     value = float(sick @ (below_well + 0.5 * (tied_well - well))) / (pairs - float(sick @ well))
     below = (below_well + 0.5 * tied_well) / well.sum()
     above = 1 - (below_sick + 0.5 * tied_sick) / sick.sum()
-    moved = sick * (below - value) / sick.mean() + well * (above - value) / well.mean()
-    return value, float(np.sqrt(np.sum(moved**2)) / len(scores))
+    return value, sick * (below - value) / sick.mean() + well * (above - value) / well.mean()
+
+
+def standard_error(influence: Float[np.ndarray, " n"]) -> float:
+    """Over the sampling of stays."""
+    return float(np.sqrt(np.sum(influence**2)) / len(influence))

@@ -282,7 +282,9 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
     if foretold.disk_mb is not None:
         print(f"  disk       about {max(1, round(foretold.disk_mb))} MB, the stage cache included")
     if chosen.design.kind == "boundary":
-        print(f"  search     {forecast.search_words(chosen)}; about {duration(facts['seconds_at_most'])} at most")
+        most = facts["seconds_at_most"]
+        about = "" if most is None else "about "
+        print(f"  search     {forecast.search_words(chosen)}; {about}{duration(most)} at most")
     print(f"  folder     {out} (nothing was written)")
     return 0
 

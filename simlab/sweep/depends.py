@@ -44,3 +44,10 @@ def before_target(world: World, spec: Any) -> dict[str, Any]:
 def outside(spec: Any) -> dict[str, Any]:
     """What records of the target follow from: every field but those of training labels alone."""
     return {k: v for k, v in fields(spec).items() if k not in LABELS_ALONE}
+
+
+def of_areas(spec: Any, home: bool) -> Any:
+    """The world that best areas follow from: no numbers of records, no map, and in the source no target knobs."""
+    less = {k: v for k, v in {"n_lab": 2, "n_unlab": 2, "map_seed": 0}.items() if k in fields(spec)}
+    spec = dataclasses.replace(spec, **less)
+    return spec.without_shift() if home else spec

@@ -61,7 +61,7 @@ def whole(study: Study, todo: Sequence[Job], workers: int, times: Mapping[str, A
     each = {key: sum(cell.get(key, 0) for cell in times["cells"]) / len(times["cells"]) for key in EACH}
     work = times["source"] * n["source"] + sum(times["pretrain"]) * n["pretraining"] / size
     work += plan.moved(study, todo) * sum(times["pretrain"]) / max(1, len(times["pretrain"])) / size
-    work += each["fits"] * n["fit"] + each["limits"] * n["limit"]
+    work += each["fits"] * n["fit"] + each["limits"] * n["limit"] + times.get("areas", 0.0) * n["areas"]
     home, away = 1 / each["cohorts"], 1 - 1 / each["cohorts"]  # their shares of the records that are measured
     work += each["data"] * (home * n["home"] + away * n["away"])
     work += each["measures"] * (home * n["fit"] + away * n["unit"])
@@ -77,11 +77,14 @@ def counts(study: Study, todo: Sequence[Job]) -> dict[str, int]:
     By what a stage follows from: source data and pretraining (a fleet of the same seeds) from the fields of the source;
     a fit, measured at home, from all fields but the target's (from these too, where an arm looks at the target); a
     limit from all but the number of labels, whatever the seed; test records at home and away, which are sampled in each
-    job, likewise.
+    job, likewise; best areas, of arms that read whole stays, as limits, but those at home not from the target's.
     """
     world = find_world(study.world)
-    outside = any(methods.find(arm).outside != "none" for arm in study.arms)  # then knobs of the target fit arms anew
-    seen: dict[str, set[Any]] = {key: set() for key in ("source", "pretraining", "fit", "limit", "home", "away")}
+    arms = [methods.find(arm) for arm in study.arms]
+    outside = any(arm.outside != "none" for arm in arms)  # then knobs of the target fit arms anew
+    stays = any(arm.trajectory for arm in arms)
+    counted = ("source", "pretraining", "fit", "limit", "areas", "home", "away")
+    seen: dict[str, set[Any]] = {key: set() for key in counted}
     specs = {cell: plan.cell_spec(study, cell) for job in todo for cell in job.cells}
     told = {cell: _told(world, spec) for cell, spec in specs.items()}
     for job in todo:
@@ -89,6 +92,7 @@ def counts(study: Study, todo: Sequence[Job]) -> dict[str, int]:
         for cell in job.cells:
             source, before, whole, home, away = told[cell]
             seen["limit"].add((shared, away))
+            seen["areas"].update((shared, *one) for one in (_areas(study, world, specs[cell]) if stays else ()))
             seen["pretraining"].update((shared, source, job.seeds, seed) for seed in job.seeds)
             for seed in job.seeds:
                 seen["source"].add((shared, source, seed))
@@ -114,6 +118,14 @@ def _told(world: World, spec: Any) -> tuple[str, ...]:
     return tuple(map(depends.canonical, (depends.source(world, spec), before, every, *fewer)))
 
 
+def _areas(study: Study, world: World, spec: Any) -> list[tuple[str, str]]:
+    """The cohorts of this cell whose best areas are asked for, and what those follow from."""
+    source, *targets = world.cohorts
+    measured = targets if spec != spec.without_shift() or study.compare.cohort != source else []
+    return [(name, depends.canonical(depends.fields(depends.of_areas(spec, name == source))))
+            for name in (source, *measured)]
+
+
 def disk(study: Study, todo: Sequence[Job], times: Mapping[str, Any]) -> float:
     """MB of the table with its shards, and of the stage cache, which stays below its size."""
     n = counts(study, todo)
@@ -126,12 +138,13 @@ def disk(study: Study, todo: Sequence[Job], times: Mapping[str, Any]) -> float:
 
 
 def at_most(study: Study, seconds: float | None) -> dict[str, Any]:
-    """What a search costs at most: cells, pretrainings, and seconds, from those that its next cells will take."""
+    """What a search costs at most: cells, pretrainings, and seconds, from those that its next cells will take (None:
+    not known)."""
     most = boundary.at_most(study)
     trainings = max(plan.trainings(study), min(plan.trainings(most), study.budget.trainings or math.inf))
     now, then = (plan.estimate(s, plan.jobs(s), 1, {})[0] for s in (study, most))
     return {"cells_at_most": plan.n_cells(most), "trainings_at_most": trainings,
-            "seconds_at_most": round(seconds * then / now) if seconds else 0}
+            "seconds_at_most": None if None in (seconds, now, then) else round(seconds * then / now) if seconds else 0}
 
 
 def search_words(study: Study) -> str:

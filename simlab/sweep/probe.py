@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from simlab import methods
+from simlab.environments.registry import find_world
 from simlab.methods import Method
-from simlab.sweep import packing, plan
+from simlab.sweep import depends, packing, plan
 from simlab.sweep.cache import BLOCK
 from simlab.sweep.job import _Evaluation
 from simlab.sweep.plan import Job
@@ -32,6 +33,7 @@ FEW, MORE = 2, 6  # pretraining steps that are timed: the difference is what a s
 ALONE, LONG = POINTS, 3 * POINTS  # and where that is quick, more: past POINTS steps, most are not watched
 QUICK = 0.06  # seconds of a fleet's step
 SHORT = 9  # steps of fine-tuning that are timed
+AREAS = 0.05  # share of the records of best areas
 CELLS = 3  # the first, the middle and the last
 
 T = TypeVar("T")
@@ -39,9 +41,9 @@ T = TypeVar("T")
 
 def probe(study: Study, job: Job) -> list[dict[str, Any]]:
     """One record of seconds: `source` (a seed's unlabelled records), `pretrain` (a fleet, each recipe), `cells` (for
-    each cell: `data`, its labels and test cohorts; `limits`; `fits`, `measures` of all arms; in how many `cohorts`);
-    and `bytes` that a cell and seed, and a seed's encoders, take. An arm that fails is left out: its failure costs
-    little, and the run tells it."""
+    each cell: `data`, its labels and test cohorts; `limits`; `fits`, `measures` of all arms; in how many `cohorts`),
+    `areas` (the best ones of all tasks in one hospital, where arms read whole stays); and `bytes` that a cell and seed,
+    and a seed's encoders, take. An arm that fails is left out: its failure costs little, and the run tells it."""
     torch.set_num_threads(job.threads)
     told = {k: v for k, v in asdict(study.train).items() if k in Settings.__dataclass_fields__}
     settings = Settings(**told, device=job.device)
@@ -64,6 +66,7 @@ def probe(study: Study, job: Job) -> list[dict[str, Any]]:
             plain = [arm for arm in arms if not arm.trajectory]
             _cell(Stages(study, one, quick, spec), spec, seed, plain, settings, {**found})  # what a first call costs
         found["cells"].append(_cell(stages, spec, seed, arms, settings, found))
+    found["areas"] = _areas(stages, spec) if any(arm.trajectory for arm in arms) else 0.0
     found["fit_bytes"] /= len(specs)
     return [found]
 
@@ -117,6 +120,14 @@ def _trajectories(
                     for _, cohort in evaluation.cohorts(spec).values())
     step = max(longer - short, 0.0) / (2 * SHORT)
     return len(mine) * (short + step * (settings.steps - SHORT)), len(mine) * measuring
+
+
+def _areas(stages: Stages, spec: Any) -> float:
+    """The seconds of one hospital's best areas, from those of a share of their records."""
+    world = find_world(stages.study.world)
+    few = depends.of_areas(spec, home=True)
+    world.areas(few, world.domains[0], AREAS / 4)  # what a first call alone costs
+    return _timed(lambda: world.areas(few, world.domains[0], AREAS))[0] / AREAS
 
 
 def _pretraining(

@@ -24,7 +24,7 @@ from simlab.environments.registry import find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.errors import OutOfDomain
 from simlab.evaluation.online import PREFIX
-from simlab.sweep import keys, packing, progress
+from simlab.sweep import depends, keys, packing, progress
 from simlab.sweep.cache import Cache
 from simlab.sweep.packing import Source
 from simlab.sweep.plan import Job
@@ -276,8 +276,7 @@ class Stages:
     def areas(self, spec: Any, domain: str) -> dict[str, float]:
         """The best AUROC of each task in one domain, for all seeds; nothing where the world does not know."""
         world = find_world(self.study.world)
-        spec = replace(spec, n_lab=2, n_unlab=2, map_seed=0)
-        spec = spec.without_shift() if domain == world.domains[0] else spec  # target knobs change nothing there
+        spec = depends.of_areas(spec, domain == world.domains[0])
         key = self.keys.limit(spec, domain, "tasks")
         if key not in self._areas:
             known = self.cache.get(key) if self.cache is not None else None

@@ -140,8 +140,9 @@ def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[st
             raise OutOfDomain(f"--set {pair!r}: expected KEY=VALUE.")
         if key in SIZES and options.data in WORLDS:
             sizes[key] = _number(key, text, int)
-            if sizes[key] < 1:
-                raise OutOfDomain(f"--set {key} = {text}: expected a whole number of at least 1.")
+            least = 8 if key == "areas_stays" else 1  # an area needs two classes
+            if sizes[key] < least:
+                raise OutOfDomain(f"--set {key} = {text}: expected a whole number of at least {least}.")
         elif key in types:
             chosen[key] = _typed(key, text)
         elif key in known:

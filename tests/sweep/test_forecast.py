@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from simlab.environments import icu
 from simlab.environments.registry import WORLDS
 from simlab.errors import command
 from simlab.sweep import forecast, job, plan, probe, study
 from simlab.sweep.__main__ import main
 from simlab.sweep.schema import Study
+from simlab.sweep.stages import Stages
+from simlab.training.pretrain import Settings
 
 TINY = """
 [axes]
@@ -90,6 +93,51 @@ def test_what_the_cache_spares_within_a_study_is_not_counted(monkeypatch: pytest
     alone = forecast.counts(asked, plan.jobs(asked))  # without a cache
     assert alone["pretraining"] * len(plan.recipes(asked)) == plan.trainings(asked) == 4 * stages["pretraining"][
         "computed"]
+
+
+STAYS = {"study": {"name": "stays", "seed": 4}, "world": {"name": "icu"}, "axes": {"gap_s": {"values": [0.0, 0.5, 1.0]},
+         "n_lab": {"values": [100, 200]}}, "compare": {"arms": ["clin-jepa", "clin-jepa-no-sync"], "contrast": [
+             "clin-jepa", "clin-jepa-no-sync"], "metric": "auc-mean", "task": "icu-mortality"}}  # fmt: skip
+
+
+def test_best_areas_count_once_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six cells, two of them without a gap: the source's once, and two targets'; as often as jobs ask for them."""
+    asked = study.build(STAYS)
+    jobs = plan.jobs(asked, cache="here")
+    assert forecast.counts(asked, jobs)["areas"] == 3
+    assert forecast.counts(asked, plan.jobs(asked))["areas"] == 3 * len(jobs)
+    assert forecast.counts(study.build({**STAYS, "compare": {**STAYS["compare"], "cohort": "external"}}),
+                           jobs)["areas"] == 4
+    keys = ("source", "pretrain", "cells")
+    times: dict[str, Any] = dict(zip(keys, (0.0, [0.0], [dict.fromkeys(forecast.EACH, 0.0) | {"cohorts": 1}]),
+                                     strict=True))
+    monkeypatch.setattr(forecast.os, "cpu_count", lambda: 1)
+    more = forecast.whole(asked, jobs, 1, {**times, "areas": 20.0}) - forecast.whole(asked, jobs, 1, times)
+    assert more == pytest.approx(3 * 20)
+
+
+def test_best_areas_are_timed_on_a_share_of_their_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that the world moves: 600 s the whole."""
+    clock, asked = [0.0], study.build(STAYS)
+
+    def areas(spec: Any, domain: str, share: float = 1.0) -> dict[str, float]:
+        assert (domain, spec.gap_s) == ("source", 0.0)
+        clock[0] += 600 * share
+        return {}
+
+    monkeypatch.setattr(icu, "areas", areas)
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: clock[0])
+    spec = plan.cell_spec(asked, plan.n_cells(asked) - 1)
+    assert spec.gap_s == 1.0
+    assert probe._areas(Stages(asked, plan.jobs(asked)[0], Settings(), spec), spec) == pytest.approx(600)
+    assert clock[0] < 60
+
+
+def test_what_a_search_takes_at_most_is_unknown_where_its_next_cells_time_is(toml: Path) -> None:
+    asked = study.load(str(toml), ["design.kind='boundary'", "design.width=0.25", "w_c={low=0.2, high=0.8, n=5}",
+                                   "n_labelled={low=50, high=1000, scale='log', n=17}"])
+    assert forecast.at_most(asked, None)["seconds_at_most"] is None
+    assert forecast.at_most(asked, 0.0)["seconds_at_most"] == 0 < forecast.at_most(asked, 60.0)["seconds_at_most"]
 
 
 def test_an_earlier_run_tells_more_than_a_slice(tiny: Study) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 
 from simlab.environments import icu
+from simlab.environments.registry import WORLDS, World, register_world
 from simlab.errors import OutOfDomain, UnknownName
 from simlab.methods import METHODS, Method
 from simlab.sweep import job, study
@@ -85,6 +87,27 @@ def test_the_best_areas_of_the_source_are_the_same_in_every_cell(monkeypatch: py
         for domain in ("source", "external"):
             assert stages.areas(replace(spec, n_lab=n), domain) == {"sepsis": 0.6}
     assert made == [("source", 0.0), ("external", 0.5), ("external", 1.0)]
+
+
+def test_a_world_without_best_areas_has_none() -> None:
+    """Nor need its specification have more than the fields that studies use (no number of unlabelled records)."""
+    @dataclass(frozen=True)
+    class Spec:
+        n_lab: int = 9
+        map_seed: int = 1
+
+        def without_shift(self) -> Spec:
+            return self
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simlab.environments.registry.WORLDS", dict(WORLDS))
+        register_world(World("plain", (), Spec, SimpleNamespace(DOMAINS=("a",))))
+        asked = study.build({
+            "study": {"name": "stays", "seed": 4}, "world": {"name": "icu"}, "axes": {"gap_s": {"values": [0.0]}},
+            "compare": {"arms": ARMS, "contrast": ARMS[:2], "metric": "auc-mean", "task": "icu-mortality"},
+        })
+        (one, *_), asked = jobs(asked), replace(asked, world="plain")
+        assert Stages(asked, one, Settings(), Spec()).areas(Spec(), "a") == {}
 
 
 def test_means_have_a_limit_where_each_of_their_tasks_has_one() -> None:

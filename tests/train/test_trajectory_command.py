@@ -96,6 +96,7 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     (["--data", "icu", "--set", "dropout=1"], r"dropout = 1: expected \[0, 1\)"),
     (["--data", "icu", "--set", "heads=3"], "heads = 3: expected a divisor of inner, which is 32"),
     (["--data", "icu", "--set", "n_test=0"], "n_test = 0: expected a whole number of at least 1"),
+    (["--data", "icu", "--set", "areas_stays=7"], "areas_stays = 7: expected a whole number of at least 8"),
     (["--data", "icu", "--task", "kidney-failur"], "did you mean kidney-failure"),
     (["--data", "icu", "--splits", "3"], "a world is one seed"),
     (["--data", "icu", "--device", "cuda"], "on the CPU alone"),
