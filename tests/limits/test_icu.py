@@ -176,7 +176,6 @@ def test_areas_of_the_world_vary_over_seeds_as_they_say():
     found = [icu_tasks.areas(spec(), 40, 32, np.random.default_rng(200 + seed)) for seed in range(12)]
     ratios = [np.var([one[task]["auc"] for one in found], ddof=1) / np.mean([one[task]["se"] ** 2 for one in found])
               for task in tasks]
-    print(dict(zip(tasks, ratios, strict=True)))
     assert abs(np.mean(ratios) - 1) < 0.5 and max(ratios) < 1 + 4 * np.sqrt(2 / 11)
 
 
