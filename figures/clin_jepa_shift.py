@@ -19,7 +19,8 @@ METRICS = {"auc-early": "AUROC,\n7 early\nevents", "auc-stay": "AUROC,\n8 outcom
            "mase-hour-24": "error at 24 h\nover A's mean\nat the hour",
            "drift-fixed-48": "drift at 48 h,\nfixed\ncohort",
            "displacement-regime-latent": "displacement,\nworse over\nstable",
-           "displacement-throughout-latent": "the same, over\nstable through-\nout"}
+           "displacement-throughout-latent": "the same,\nover always\nstable"}
+HALF = "½"  # of the gap
 GAPS = {"gap_m": "measurement", "gap_p": "policy", "gap_s": "severity"}
 BEST = "best possible (simulated: ± .03)"
 
@@ -42,8 +43,8 @@ def numbers(published: Published) -> list[dict[str, Any]]:
 
 
 def gaps(point: Any) -> str:
-    """Which gaps a cell has, the halves said."""
-    return " + ".join(words if point[f"p_{gap}"] == 1 else f"{point[f'p_{gap}']:g} {words}"
+    """Which gaps a cell has: whole ones and halves."""
+    return " + ".join(words if point[f"p_{gap}"] == 1 else f"{HALF} {words}"
                       for gap, words in GAPS.items() if point[f"p_{gap}"])
 
 
@@ -69,6 +70,7 @@ def draw(data: Data) -> Figure:
         panel.axvline(0, color="#888888", linewidth=0.6, zorder=1)
         panel.set_title(words, loc="left")
         panel.locator_params(axis="x", nbins=2)
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
         panel.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("hospital B with the gap minus without it, and 95 % interval over seeds", fontsize=7)
     panels[0].set_yticks(range(len(rows)), rows)
