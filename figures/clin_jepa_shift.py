@@ -22,7 +22,7 @@ METRICS = {"auc-early": "AUROC,\n7 early\nevents", "auc-stay": "AUROC,\n8 outcom
            "displacement-throughout-latent": "the same,\nover always\nstable"}
 HALF = "½"  # of the gap
 GAPS = {"gap_m": "measurement", "gap_p": "policy", "gap_s": "severity"}
-BEST = "best possible (simulated: ± .03)"
+BEST = "best possible (simulated: ± .02)"
 
 
 def numbers(published: Published) -> list[dict[str, Any]]:
