@@ -26,6 +26,10 @@ from simlab.trajectories.landmarks import HOUR, Landmarks
 
 ENCODED, ROLLED = "encoded", "rolled"
 PROBE = "ridge"
+# Positives (or negatives) at test below which nothing is claimed of an AUROC: with 10 positives and any number of
+# negatives an AUROC of .75 has a 95 % interval of +-.18, wider than half its way to chance (Hanley and McNeil,
+# Radiology 143, 29, 1982).
+FEW = 10
 STATIC, TIMED = "clinical", "image"  # the two roles that arms of features read
 Shown = Mapping[str, np.ndarray]  # a side's views: (questions, ...) each; training and test have other numbers of them
 
@@ -35,7 +39,8 @@ class Scored:
     """One arm on one task: label AUROC with its interval over subjects, over `n` questions of the test stays.
 
     `weighted`: posterior-weighted AUROC and `limit`: that of the risk itself, where a world knows it. `difference`: the
-    first frozen arm minus this one, over the same draws. `failed`: why there is no number.
+    first frozen arm minus this one, over the same draws. `failed`: why there is no number. An interval without width
+    (two or three positives that every draw ranks alike) tells nothing and is NaN.
     """
 
     task: str
@@ -47,6 +52,11 @@ class Scored:
     limit: float | None = None
     difference: intervals.Interval | None = None
     failed: str = ""
+
+    @property
+    def few(self) -> bool:
+        """Whether it has fewer than FEW questions of a class: its AUROC is no ground for a claim."""
+        return min(self.positives, self.n - self.positives) < FEW
 
 
 def latent_views(
@@ -137,9 +147,21 @@ def _rows(
         gap = None
         if name != base and base in scores:
             gap = intervals.percentile(area[base] - area[name], drawn[base] - drawn[name])
-        rows.append(Scored(test.task, name, *counts, intervals.percentile(area[name], drawn[name])
-                           or intervals.Interval(area[name], math.nan, math.nan), weighted, limit, gap))
+        rows.append(Scored(test.task, name, *counts, _interval(area[name], drawn[name]), weighted, limit, gap))
     return rows
+
+
+def _interval(value: float, drawn: Float[np.ndarray, "draws"]) -> intervals.Interval:
+    found = intervals.percentile(value, drawn)
+    return found if found and found.low < found.high else intervals.Interval(value, math.nan, math.nan)
+
+
+def few_of_a_class(rows: Sequence[Scored]) -> list[str]:
+    """A line that names the tasks of whose AUROCs nothing can be claimed; no line where there is none."""
+    few = {row.task: f"{min(row.positives, row.n - row.positives)}" for row in rows if row.few}
+    told = ", ".join(f"{task} ({count})" for task, count in few.items())
+    return [f"fewer than {FEW} positives or negatives at test: {told}: no claim about their AUROCs can be made."
+            ] if few else []
 
 
 def _known(test: Landmarks) -> bool:
