@@ -150,7 +150,7 @@ def _means(report: Report, arms: Sequence[str]) -> list[list[str]]:
     def row(name: str, over: Sequence[str]) -> list[str]:
         best = _number(sum(limits.values()) / len(limits)) if limits and len(over) == len(limits) else ""
         means = [mean_areas([by[task, arm] for task in over], arm) for arm in arms]
-        few = sum(by[task, arms[0]].few for task in over)
+        few = sum(by[task, arms[0]].rarer < FEW for task in over)
         doubt = f", {few} of them with fewer than {FEW} of a class" if few else ""
         return [f"{name} ({len(over)} task{'' if len(over) == 1 else 's'}{doubt})", "", "", best,
                 *(_number(found[0] if found else None) for found in means)]

@@ -26,9 +26,9 @@ from simlab.trajectories.landmarks import HOUR, Landmarks
 
 ENCODED, ROLLED = "encoded", "rolled"
 PROBE = "ridge"
-# Positives (or negatives) at test below which nothing is claimed of an AUROC: with 10 positives and any number of
-# negatives an AUROC of .75 has a 95 % interval of +-.18, wider than half its way to chance (Hanley and McNeil,
-# Radiology 143, 29, 1982).
+# Subjects with a positive (or negative) question at test below which nothing is claimed of an AUROC: with 10 positives
+# and any number of negatives one of .75 has a 95 % interval of +-.18 (Hanley and McNeil, Radiology 143, 29, 1982), and
+# questions of one subject are no more than one.
 FEW = 10
 STATIC, TIMED = "clinical", "image"  # the two roles that arms of features read
 Shown = Mapping[str, np.ndarray]  # a side's views: (questions, ...) each; training and test have other numbers of them
@@ -40,7 +40,8 @@ class Scored:
 
     `weighted`: posterior-weighted AUROC and `limit`: that of the risk itself, where a world knows it. `difference`: the
     first frozen arm minus this one, over the same draws. `failed`: why there is no number. An interval without width
-    (two or three positives that every draw ranks alike) tells nothing and is NaN.
+    (two or three positives that every draw ranks alike) tells nothing and is NaN. `subjects`: with a positive question,
+    and with a negative one.
     """
 
     task: str
@@ -52,11 +53,12 @@ class Scored:
     limit: float | None = None
     difference: intervals.Interval | None = None
     failed: str = ""
+    subjects: tuple[int, int] | None = None
 
     @property
-    def few(self) -> bool:
-        """Whether it has fewer than FEW questions of a class: its AUROC is no ground for a claim."""
-        return min(self.positives, self.n - self.positives) < FEW
+    def rarer(self) -> int:
+        """Subjects with a question of the rarer class."""
+        return min(self.subjects or (self.positives, self.n - self.positives))
 
 
 def latent_views(
@@ -93,11 +95,11 @@ def score(
     An arm that cannot be trained, or a side with fewer than two questions of a class, is a row with its reason.
     """
     rng = np.random.default_rng(seed) if rng is None else rng
-    counts = (len(test.y), test.positives)
     few = _too_few(train, test)
     names = [*frozen, *compare]
     if few:
-        return [Scored(test.task, name, *counts, None, failed=few) for name in names]
+        return [Scored(test.task, name, len(test.y), test.positives, None, failed=few, subjects=_subjects(test))
+                for name in names]
     scores: dict[str, Float[np.ndarray, "questions"]] = {}
     failed: dict[str, str] = {}
     arms = {name: methods.find(name) for name in compare}
@@ -117,6 +119,11 @@ def score(
     return _rows(names, scores, failed, test, rng, draws)
 
 
+def _subjects(test: Landmarks) -> tuple[int, int]:
+    positive, negative = (len(np.unique(test.subjects[test.y == one])) for one in (1, 0))
+    return positive, negative
+
+
 def _too_few(train: Landmarks, test: Landmarks) -> str:
     for where, side in (("training", train), ("test", test)):
         for word, n in (("positive", side.positives), ("negative", len(side.y) - side.positives)):
@@ -133,21 +140,22 @@ def _rows(
     rng: np.random.Generator,
     draws: int,
 ) -> list[Scored]:
-    counts = (len(test.y), test.positives)
+    counts, subjects = (len(test.y), test.positives), _subjects(test)
     drawn = resampled_areas(scores, test.y, test.subjects, rng, draws)
     area = {name: label_auc(x, test.y).value for name, x in scores.items()}
     limit = weighted_auc(test.risk, test.risk).value if _known(test) else None
     rows = []
     for name in names:
         if name in failed:
-            rows.append(Scored(test.task, name, *counts, None, limit=limit, failed=failed[name]))
+            rows.append(Scored(test.task, name, *counts, None, limit=limit, failed=failed[name], subjects=subjects))
             continue
         weighted = weighted_auc(scores[name], test.risk).value if _known(test) else None
         base = names[0]
         gap = None
         if name != base and base in scores:
             gap = intervals.percentile(area[base] - area[name], drawn[base] - drawn[name])
-        rows.append(Scored(test.task, name, *counts, _interval(area[name], drawn[name]), weighted, limit, gap))
+        rows.append(Scored(test.task, name, *counts, _interval(area[name], drawn[name]), weighted, limit, gap,
+                           subjects=subjects))
     return rows
 
 
@@ -158,10 +166,10 @@ def _interval(value: float, drawn: Float[np.ndarray, "draws"]) -> intervals.Inte
 
 def few_of_a_class(rows: Sequence[Scored]) -> list[str]:
     """A line that names the tasks of whose AUROCs nothing can be claimed; no line where there is none."""
-    few = {row.task: f"{min(row.positives, row.n - row.positives)}" for row in rows if row.few}
-    told = ", ".join(f"{task} ({count})" for task, count in few.items())
-    return [f"fewer than {FEW} positives or negatives at test: {told}: no claim about their AUROCs can be made."
-            ] if few else []
+    told = ", ".join(f"{task} ({count})" for task, count in dict.fromkeys((r.task, r.rarer) for r in rows)
+                     if count < FEW)
+    return [f"fewer than {FEW} subjects with a positive, or with a negative, at test: {told}: no claim about their "
+            "AUROCs can be made."] if told else []
 
 
 def _known(test: Landmarks) -> bool:

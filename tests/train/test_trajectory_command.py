@@ -13,7 +13,7 @@ import toy_stays
 from simlab.cohort import Cohort, save
 from simlab.errors import OutOfDomain, SimlabError
 from simlab.evaluation import drift
-from simlab.train import folder, trajectory_run
+from simlab.train import trajectory_run
 from simlab.train.__main__ import main
 from simlab.training.loop import Diverged
 from simlab.training.trajectory_run import Run
@@ -76,7 +76,7 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     for word in ("simulated optimum", "survivorship", "by regime", "true state", "best possible", "rolled",
                  "over best", "best possible of decoded variables: 200 guesses a stay"):
         assert word in shown
-    assert "no optimum" not in shown and "fewer than 10 positives or negatives at test: " in shown
+    assert "no optimum" not in shown and "fewer than 10 subjects with a positive, " in shown
     told = json.loads((tmp_path / "run" / "result.json").read_text())["report"]
     assert told["parts"][-1]["remainder"] + told["parts"][-1]["underfit"] is not None
     assert all(0 <= row["best"] <= row["mae"] + 0.3 * row["rmse"] for row in told["decoded"])
@@ -204,18 +204,37 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(
     assert capsys.readouterr().out == told.replace(str(tmp_path / "whole"), str(broken))
 
 
-def test_how_finely_optima_are_simulated_may_be_corrected_until_there_is_a_result(tmp_path: Path) -> None:
-    """In the folder of a run that was killed after a training; sizes of its data are another run's."""
-    frozen = {"data": "icu", "sizes": {"n_test": 6}, "optima": {"areas_stays": 200, "optimum_stays": 60}}
-    now = {**frozen, "optima": {"areas_stays": 50, "optimum_stays": 60}}
-    folder.open_folder(tmp_path, frozen)
-    with pytest.raises(OutOfDomain, match=r"another run: optima\.areas_stays is 200 there and 50 now; give another"):
-        folder.open_folder(tmp_path, now)
-    with pytest.raises(OutOfDomain, match=r"another run: sizes\.n_test is 6 there and 7 now; give another"):
-        folder.open_folder(tmp_path, {**now, "sizes": {"n_test": 7}}, ("optima",))
-    assert json.loads((tmp_path / "run.json").read_text()) == frozen
-    folder.open_folder(tmp_path, now, ("optima",))
-    assert json.loads((tmp_path / "run.json").read_text()) == now
+def test_how_finely_optima_are_simulated_may_be_corrected_until_there_is_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its training: another size of the optimum goes on from it, another of the data is another run; with
+    a result the optimum's is one too, named."""
+    run = ["clin-jepa", "--data", "icu", "--out", str(tmp_path), *SMALL, "--set", "n_unlab=12", "--set", "n_lab=4",
+           "--set", "n_test=4"]  # fmt: skip
+    steps, draw = [], Run.draw
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    def counted(run: Run, step: int) -> Any:
+        steps.append(step)
+        return draw(run, step)
+
+    monkeypatch.setattr(trajectory_run, "evaluate", killed)
+    monkeypatch.setattr(Run, "draw", counted)
+    with pytest.raises(Killed):
+        main(run)
+    assert steps and (tmp_path / "pretraining" / "0000.pt").exists()
+    steps.clear()
+    with pytest.raises(Killed):
+        main([*run, "--set", "optimum_stays=30"])
+    assert not steps
+    assert json.loads((tmp_path / "run.json").read_text())["optima"]["optimum_stays"] == 30
+    with pytest.raises(OutOfDomain, match=r"another run: sizes\.n_test is 4 there and 5 now; give another"):
+        main([*run, "--set", "n_test=5"])
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(OutOfDomain, match=r"another run: optima\.optimum_stays is 30 there and 60 now; give another"):
+        main(run)
 
 
 def test_a_language_model_that_is_not_there_is_told_before_any_stay_is_sampled(

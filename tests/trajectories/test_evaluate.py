@@ -69,6 +69,13 @@ def test_tasks_from_the_true_state_reach_what_is_possible(cohorts, best) -> None
     assert rows["event", "encoded"].limit is None and rows["event", "encoded"].n == (test.length >= 12).sum() + (
         test.length >= 24).sum()
     assert mean_areas(report.tasks, "encoded")[1] == 2
+    lasting = test.length >= 24
+    assert one.subjects == ((test.labels["dies"][lasting] == 1).sum(), (test.labels["dies"][lasting] == 0).sum())
+    asked = test.labels["event"][:, [11, 23]]
+    asked = np.where(test.length[:, None] >= [12, 24], asked, np.nan)  # a subject with both hours counts once
+    found = rows["event", "encoded"]
+    assert found.subjects == ((asked == 1).any(axis=1).sum(), (asked == 0).any(axis=1).sum())
+    assert found.rarer < min(found.positives, found.n - found.positives)
 
 
 def test_an_optimum_of_some_stays_stands_beside_the_roll_out_on_these(cohorts) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,16 +69,18 @@ def test_the_optimum_and_the_roll_out_on_its_stays_have_every_column() -> None:
 
 
 def test_too_few_of_a_class_are_told_beside_the_mean() -> None:
-    """9 positives of 50, and 9 negatives; 10 of each are enough."""
+    """9 positives of 50, and 9 negatives; 10 of each are enough, unless they are of fewer subjects."""
     def one(task: str, n: int, positives: int) -> Scored:
         return Scored(task, "encoded", n, positives, Interval(0.8, 0.7, 0.9))
 
     rows = (one("deaths", 50, 9), one("most", 50, 41), one("enough", 20, 10))
     assert "mean (3 tasks, 2 of them with fewer than 10 of a class)" in show.text(report(tasks=rows))
     note, = few_of_a_class(rows)
-    assert note == ("fewer than 10 positives or negatives at test: deaths (9), most (9): no claim about their AUROCs "
-                    "can be made.")
+    assert note == ("fewer than 10 subjects with a positive, or with a negative, at test: deaths (9), most (9): no "
+                    "claim about their AUROCs can be made.")
     assert few_of_a_class(rows[2:]) == [] and "fewer than" not in show.text(report(tasks=rows[2:]))
+    hours = replace(one("kidney", 113, 23), subjects=(8, 30))
+    assert ": kidney (8): no claim" in few_of_a_class((hours,))[0]
 
 
 def test_an_interval_without_width_is_none() -> None:
