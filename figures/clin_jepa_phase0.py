@@ -16,23 +16,26 @@ if TYPE_CHECKING:
 NAME = "clin-jepa-phase0"
 INPUTS = ("results/clin-jepa-phases", "results/clin-jepa-ablations", "results/clin-jepa-cold")
 WHOLE, COLD, NAMED_COLD = "clin-jepa", "-cold", "clin-jepa-cold"
-STARTS = ("after phase 0", "without phase 0")
+STARTS = ("after phase 0", "without phase 0", "phase 0 itself taken away")
+NO_PHASE0 = ("no-phase0", "random-encoder")  # edits that take it away
 METRICS = {"auc-mean": "mean AUROC,\n15 tasks", "drift-fixed-48": "drift at 48 h,\nfixed cohort",
            "diag/latent-rank": "effective rank\nof latents", "diag/latent-norm": "norm of latents"}
 
 
 def numbers(*studies: Published) -> list[dict[str, Any]]:
-    """One record an edit, start and metric: the edited curriculum minus the whole one of the same start and study."""
+    """One record an edit, start and metric: the edited curriculum minus the whole one of the same start and study; of
+    edits that take phase 0 away, minus the whole one after phase 0."""
     found = []
     for published, metric in ((p, m) for p in studies for m in METRICS):
         known = {arm: by_seed for (arm, _), by_seed in values(published, metric).items()}
         cold = published.study.name == NAMED_COLD
         whole = WHOLE + COLD if cold else WHOLE
         for arm in (a for a in known if a != whole and a.endswith(COLD) == cold):
-            found.append(record(STARTS[cold], arm.removeprefix(f"{WHOLE}-").removesuffix(COLD),
-                                paired(known[arm], known[whole]), metric=metric, study=published.study.name))
+            edit = arm.removeprefix(f"{WHOLE}-").removesuffix(COLD)
+            found.append(record(STARTS[2 if edit in NO_PHASE0 else cold], edit, paired(known[arm], known[whole]),
+                                metric=metric, study=published.study.name))
         if cold:
-            found.append(record(STARTS[0], "no-phase0", paired(known[whole], known[WHOLE]), metric=metric,
+            found.append(record(STARTS[2], NO_PHASE0[0], paired(known[whole], known[WHOLE]), metric=metric,
                                 study=published.study.name))
     return found
 
@@ -43,7 +46,7 @@ def draw(data: Data) -> Figure:
 
     starts = {place: {r["series"] for r in data.numbers if r["place"] == place} for place in
               dict.fromkeys(r["place"] for r in data.numbers)}
-    rows = sorted(starts, key=lambda place: (place != "no-phase0", -len(starts[place])))
+    rows = sorted(starts, key=lambda place: (place not in NO_PHASE0, -len(starts[place])))
     figure = Figure(figsize=(WIDE, 1.3 + 0.17 * len(rows)), layout="constrained")
     panels = figure.subplots(1, len(METRICS), sharey=True)
     handles: dict[str, Any] = {}
@@ -51,7 +54,7 @@ def draw(data: Data) -> Figure:
         for r in (r for r in data.numbers if r["metric"] == metric):
             place = STARTS.index(r["series"])
             colour, _, mark = LINES[place]
-            y = rows.index(r["place"]) + (place - 0.5) * 0.28
+            y = rows.index(r["place"]) + (0 if place == 2 else (place - 0.5) * 0.28)
             panel.plot([r["low"], r["high"]], [y, y], color=colour, linewidth=0.9)
             handles[r["series"]], = panel.plot([r["mean"]], [y], mark, color=colour, markersize=3, linestyle="none")
         panel.axvline(0, color="#888888", linewidth=0.6, zorder=1)
@@ -62,5 +65,5 @@ def draw(data: Data) -> Figure:
                      fontsize=7)
     panels[0].set_yticks(range(len(rows)), rows)
     panels[0].invert_yaxis()
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
     return figure

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 NAME = "clin-jepa-shift"
 INPUTS = ("results/clin-jepa-shift",)
-METRICS = {"auc-early": "AUROC,\n7 early events", "auc-stay": "AUROC,\n8 outcomes of the stay",
-           "mase-hour-24": "error at 24 h over\nA's mean at the hour", "drift-fixed-48": "drift at 48 h,\nfixed cohort",
-           "displacement-regime-latent": "displacement,\nworse over stable"}
+METRICS = {"auc-early": "AUROC,\n7 early\nevents", "auc-stay": "AUROC,\n8 outcomes\nof the stay",
+           "mase-hour-24": "error at 24 h\nover A's mean\nat the hour",
+           "drift-fixed-48": "drift at 48 h,\nfixed\ncohort",
+           "displacement-regime-latent": "displacement,\nworse over\nstable",
+           "displacement-throughout-latent": "the same,\nover always\nstable"}
+HALF = "½"  # of the gap
 GAPS = {"gap_m": "measurement", "gap_p": "policy", "gap_s": "severity"}
-BEST = "best possible"
+BEST = "best possible (simulated: ± .02)"
 
 
 def numbers(published: Published) -> list[dict[str, Any]]:
@@ -35,13 +38,13 @@ def numbers(published: Published) -> list[dict[str, Any]]:
                 gap = paired(by_seed, outside[arm, none])
                 found.append(record(arm, gaps(points[cell]), gap, metric=metric, cell=cell))
         found += [record(BEST, gaps(points[cell]), {"mean": value - best[none], "low": None, "high": None, "seeds": 0},
-                         metric=metric, cell=cell) for cell, value in best.items() if cell != none]
+                         metric=metric, cell=cell) for cell, value in best.items() if cell != none and none in best]
     return found
 
 
 def gaps(point: Any) -> str:
-    """Which gaps a cell has, the halves said."""
-    return " + ".join(words if point[f"p_{gap}"] == 1 else f"{point[f'p_{gap}']:g} {words}"
+    """Which gaps a cell has: whole ones and halves."""
+    return " + ".join(words if point[f"p_{gap}"] == 1 else f"{HALF} {words}"
                       for gap, words in GAPS.items() if point[f"p_{gap}"])
 
 
@@ -66,7 +69,8 @@ def draw(data: Data) -> Figure:
                                                markersize=7 if r["series"] == BEST else 3)
         panel.axvline(0, color="#888888", linewidth=0.6, zorder=1)
         panel.set_title(words, loc="left")
-        panel.locator_params(axis="x", nbins=3)
+        panel.locator_params(axis="x", nbins=2)
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
         panel.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("hospital B with the gap minus without it, and 95 % interval over seeds", fontsize=7)
     panels[0].set_yticks(range(len(rows)), rows)

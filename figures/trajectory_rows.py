@@ -24,11 +24,14 @@ def values(published: Published, metric: str, cohort: str = "test") -> Values:
 
 
 def limits(published: Published, metric: str, cohort: str = "test") -> dict[int, float]:
-    """The best possible value of a metric by cell, where the world knows one."""
-    table = published.table
-    return {cell: limit for cell, name, where, limit in
-            zip(*(table[column].to_pylist() for column in ("cell", "metric", "cohort", "limit")), strict=True)
-            if (name, where) == (metric, cohort) and limit is not None}
+    """The best possible value of a metric of no task by cell, where the world knows one: the mean over rows, since a
+    mean over tasks is over those that a seed's stays have."""
+    table, found = published.table, {}
+    names = ("cell", "metric", "cohort", "task", "status", "limit")
+    for cell, name, where, task, status, limit in zip(*(table[column].to_pylist() for column in names), strict=True):
+        if (name, where, task, status) == (metric, cohort, published.study.task, "ok") and limit is not None:
+            found.setdefault(cell, []).append(limit)
+    return {cell: math.fsum(of) / len(of) for cell, of in found.items()}
 
 
 def summary(numbers: list[float]) -> dict[str, float | None]:
