@@ -6,7 +6,7 @@ module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields as fields_of
 from dataclasses import replace
 from importlib import import_module, metadata
@@ -27,6 +27,11 @@ LANGUAGE_MODEL = "llm"
 LIBRARIES = ("transformers", "peft")  # that a language model's numbers follow from too
 KEYS = tuple(f.name for f in fields_of(Settings) if f.name not in OF_TRAIN)
 LEAST_HOURS = 30  # a study's drift is asked after 24 hours
+# What `simlab.trajectories.arms.measure` asks (its STUDIED, in numbers alone): horizons after the context, and the span
+# of hours over which displacement is taken.
+CONTEXT, HORIZONS, SPAN = 24, (6, 12, 24, 48), 48
+# Settings that one encoder alone reads.
+READ_BY = {"encoder_depth": "text", "llm": "llm", "lora_rank": "llm", "lora_alpha": "llm", "tokens": "llm"}
 
 
 def settled(study: Study, raw: Mapping[str, Any]) -> Study:
@@ -46,16 +51,37 @@ def settled(study: Study, raw: Mapping[str, Any]) -> Study:
             raise InvalidStudy(f"{TABLE}.{key}: set it in [train]{f', as {name}' if name != key else ''}.")
     fields.known_keys(raw, KEYS, f"[{TABLE}]")
     given = {key: _checked(key, value) for key, value in raw.items()}
+    encoder = given.get("encoder", Settings.encoder)
+    for key in given:
+        if READ_BY.get(key, encoder) != encoder:
+            raise InvalidStudy(f"{TABLE}.{key}: nothing reads it with encoder = {encoder!r}; leave it out, or set "
+                               f"encoder = {READ_BY[key]!r}.")
     windows = given.get("max_hours", Settings.max_hours)
-    for key, hours in ((f"{TABLE}.max_hours", windows), *(("hours", stays) for stays in _hours(study))):
+    lengths = ((f"{TABLE}.max_hours", windows), *(("hours", stays) for stays in _hours(study)))
+    for key, hours in lengths:
         if hours < LEAST_HOURS:
             raise InvalidStudy(f"{key} = {hours}: expected at least {LEAST_HOURS} with arms that read whole stays: "
                                "their drift and tasks are asked after 24.")
+    _reached(study.metric, lengths)
     try:
         of_study(study.train, given)
     except OutOfDomain as error:
         raise InvalidStudy(f"[{TABLE}], with [train]: {error}") from None
     return replace(study, trajectory=given)
+
+
+def _reached(metric: str, lengths: Sequence[tuple[str, int]]) -> None:
+    """Refuse a metric (compare.metric) that is asked of hours which windows or stays do not have. Raises InvalidStudy.
+    """
+    key, hours = min(lengths, key=lambda length: length[1])
+    if metric.startswith("displacement-") and hours < SPAN:
+        raise InvalidStudy(f"compare.metric = {metric!r}: displacement is taken over {SPAN} hours, {key} is {hours}.")
+    name, _, horizon = metric.rpartition("-")
+    if name.startswith(("drift", "mase-", "own-stay")):
+        there = [str(h) for h in HORIZONS if h <= hours - CONTEXT]
+        if horizon not in there:
+            raise InvalidStudy(f"compare.metric = {metric!r}: expected a horizon of {', '.join(there)} h, as far as "
+                               f"{key} = {hours} goes after {CONTEXT} hours of context.")
 
 
 def _hours(study: Study) -> list[Any]:

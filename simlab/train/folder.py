@@ -7,8 +7,9 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from simlab.errors import DamagedFile, OutOfDomain
 from simlab.files import write_aside
 
 
-def open_folder(folder: Path, frozen: dict[str, object]) -> None:
-    """Make the folder and write what the run is; refuse one that holds another run, by the field that differs.
+def open_folder(folder: Path, frozen: dict[str, object], loose: Sequence[str] = ()) -> None:
+    """Make the folder and write what the run is; refuse one that holds another run, by the field that differs (of a
+    mapping, by its keys that do). loose: fields that may differ, and are then written anew.
 
     Raises OutOfDomain (another run, or a place that cannot be written), DamagedFile.
     """
@@ -34,12 +36,21 @@ def open_folder(folder: Path, frozen: dict[str, object]) -> None:
         raise OutOfDomain(f"--out {folder} cannot be used: {error.strerror}; give another folder.") from error
     except ValueError:
         raise DamagedFile(f"{file} cannot be read; delete {folder} to start again, or give another --out.") from None
-    for key, value in frozen.items():
-        if found.get(key) != json.loads(json.dumps(value)):
-            raise OutOfDomain(
-                f"{folder} holds another run: {key} is {found.get(key)} there and {value} now; give another --out, or "
-                "delete the folder."
-            )
+    now = json.loads(json.dumps(frozen))
+    for key in (key for key in now if key not in loose and found.get(key) != now[key]):
+        raise OutOfDomain(f"{folder} holds another run: {_differing(key, found.get(key), now[key])}; give another "
+                          "--out, or delete the folder.")
+    if any(found.get(key) != now[key] for key in loose):
+        save(file, frozen)
+
+
+def _differing(key: str, there: Any, now: Any) -> str:
+    """What is another in two values of a field, in words."""
+    if not (isinstance(there, Mapping) and isinstance(now, Mapping)):
+        return f"{key} is {there} there and {now} now"
+    parts = [name for name in dict.fromkeys((*now, *there)) if there.get(name) != now.get(name)]
+    return ", ".join(f"{key}.{name} is {there.get(name, 'not set')} there and {now.get(name, 'not set')} now"
+                     for name in parts)
 
 
 def sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,17 @@ from simlab.environments.registry import WORLDS, find_world
 from simlab.environments.scenario import sample_cohort
 from simlab.errors import InvalidCohort, OutOfDomain, unknown
 from simlab.evaluation import drift as drifts
-from simlab.evaluation import intervals, splits
+from simlab.evaluation import splits
 from simlab.files import write_text
 from simlab.limits import icu_charted
 from simlab.methods import Method
 from simlab.train import folder as run_folder
+from simlab.train import trajectory_text
 from simlab.train.experiment import looked_at
 from simlab.training import trajectory
 from simlab.training.loop import Diverged
 from simlab.training.trajectory_settings import DOMAINS, expected, fits
-from simlab.trajectories import arms, optimum, show
+from simlab.trajectories import arms, optimum
 from simlab.trajectories.evaluate import Plan, Report, evaluate
 from simlab.trajectories.trained import Trained, there
 
@@ -54,6 +56,7 @@ RESULT, REPORT, CHECKPOINTS = "result.json", "report.txt", "pretraining"  # in t
 SHOWN = ("method", "data", "splits", "report", "tasks")
 SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "charted_particles": icu_charted.PARTICLES,
          "areas_stays": 200}  # of the world, --set too
+OF_EVALUATION = tuple(name for name in SIZES if name != "n_test")  # how finely the optima are simulated
 
 
 def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
@@ -63,23 +66,29 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     torch.set_num_threads(options.threads)
     given, sizes, texts = _settings(options)
     prepared = options.data not in WORLDS and Path(options.data).is_file()
-    source = {"sha256": run_folder.sha256(Path(options.data))} if prepared else {}
+    # A prepared cohort is its records, wherever they lie and however the path is written.
+    source = {"data": "a prepared cohort", "sha256": run_folder.sha256(Path(options.data))} if prepared else {}
     folder = options.out or Path("runs") / "train" / f"{Path(options.data).stem}-{method.name}"
-    frozen = {"data": options.data, "arms": [a.name for a in compared], "settings": asdict(given), "sizes": sizes,
-              "knobs": texts, "seed": options.seed, "splits": options.splits, "task": options.task,
-              "test_share": options.test_share, "test_among": options.test_among, **source}  # fmt: skip
+    optima = {name: sizes[name] for name in OF_EVALUATION}
+    frozen = {"data": options.data, "arms": [a.name for a in compared], "settings": asdict(given),
+              "sizes": {"n_test": sizes["n_test"]}, "optima": optima, "knobs": texts, "seed": options.seed,
+              "splits": options.splits, "task": options.task, "test_share": options.test_share,
+              "test_among": options.test_among, "threads": options.threads, **source}  # fmt: skip
     _free(folder)
-    run_folder.open_folder(folder, frozen)
+    # No training follows from the optima's sizes: they are the run's once there are results.
+    run_folder.open_folder(folder, frozen, () if (folder / RESULT).exists() else ("optima",))
     if _shown_again(folder, options):
         return 0
+    if given.encoder == "llm":  # told before stays are sampled
+        import_module("simlab.models.hour_llm").check(given.llm)
     say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     names = [a.name for a in others]
     if options.data in WORLDS:
         reports = [_world(options, method, names, given, sizes, texts, say, _checkpoint(folder, 0))]
     else:
         reports = _cohort(options, method, names, given, say, folder)
-    shown = _shown(method, options, reports)
-    text = _text(method, options, reports, shown, folder)
+    shown = trajectory_text.shown(method, options, reports)
+    text = trajectory_text.page(method, options, reports, shown, folder)
     write_text(folder / REPORT, text + "\n")
     run_folder.save(folder / RESULT, {**frozen, **run_folder.provenance(), **shown})
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -289,51 +298,3 @@ def _plan(
     return Plan(context, contexts, horizons, compare=tuple(names), tasks=(options.task,) if options.task else (),
                 asked=tuple(a for a in asked if a <= hours) or (hours,), seed=seed or options.seed,
                 span=(0, 48 if hours >= 48 else min(24, hours)), rolls=backbone.backbone.curriculum.predicts)
-
-
-def _shown(method: Method, options: argparse.Namespace, reports: Sequence[Report]) -> dict[str, Any]:
-    """What is printed as JSON: the first report, and over splits the mean AUROC of every task and arm."""
-    return {"method": method.name, "data": options.data, "splits": len(reports), "report": show.plain(reports[0]),
-            "tasks": _over_splits(reports, options.test_share)}
-
-
-def _over_splits(reports: Sequence[Report], share: float) -> list[dict[str, Any]]:
-    """Mean AUROC over splits with Nadeau-Bengio intervals, and the encoded arm minus each; one split has none."""
-    if len(reports) < 2:
-        return []
-    n_train, n_test = round(1000 * (1 - share)), round(1000 * share)  # the correction needs their ratio alone
-    rows = []
-    for task, arm in dict.fromkeys((r.task, r.arm) for report in reports for r in report.tasks):
-        of = [next((r.auroc.value for r in p.tasks if (r.task, r.arm) == (task, arm) and r.auroc), None)
-              for p in reports]
-        base = [next((r.auroc.value for r in p.tasks if (r.task, r.arm) == (task, "encoded") and r.auroc), None)
-                for p in reports]
-        both = [(a, b) for a, b in zip(of, base, strict=True) if a is not None and b is not None]
-        if len(both) < 2:
-            continue
-        values, first = np.array(both).T
-        found, _ = intervals.nadeau_bengio(values, n_train, n_test)
-        gap, se = intervals.nadeau_bengio(first - values, n_train, n_test)
-        rows.append({"task": task, "arm": arm, "splits": len(both), "auroc": [found.value, found.low, found.high],
-                     "encoded_minus_it": None if arm == "encoded" else [gap.value, gap.low, gap.high],
-                     "detectable": None if arm == "encoded" else intervals.minimum_detectable(se, len(both) - 1)})
-    return rows
-
-
-def _text(
-    method: Method, options: argparse.Namespace, reports: Sequence[Report], shown: dict[str, Any], folder: Path
-) -> str:
-    head = f"{method.name} on {options.data}" + (f", split 1 of {len(reports)}" if len(reports) > 1 else "")
-    blocks = [head, show.text(reports[0])]
-    if shown["tasks"]:
-        lines = [f"Over {len(reports)} splits by subject, AUROC (Nadeau-Bengio, 95 %):", ""]
-        for row in shown["tasks"]:
-            gap = row["encoded_minus_it"]
-            more = f"   encoded minus it {_three(gap)}, detectable {row['detectable']:.3f}" if gap else ""
-            lines.append(f"  {row['task']:28s}{row['arm']:14s}{_three(row['auroc'])}{more}")
-        blocks.append("\n".join(lines))
-    return "\n\n".join([*blocks, f"Run folder: {folder}"])
-
-
-def _three(values: Sequence[float]) -> str:
-    return f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]"

@@ -18,11 +18,12 @@ from simlab.evaluation import decoding, geometry
 from simlab.evaluation import drift as drifts
 from simlab.trajectories import groups
 from simlab.trajectories.landmarks import BACK, CONTEXTS, Landmarks, landmarks
-from simlab.trajectories.tasks import ENCODED, ROLLED, Scored, encoded, latent_views, rolled, score
+from simlab.trajectories.tasks import ENCODED, ROLLED, Scored, encoded, few_of_a_class, latent_views, rolled, score
 
 ACTIONS = ("true", "zero", "shuffled", "held")
 STATE = "state"
 ROLLED_AT = (1, 6, 12, 24)
+SAME = "true, the same stays"  # as those that the reference forecasts
 
 
 @runtime_checkable
@@ -73,6 +74,7 @@ class DriftRow:
 
     `step`: L1 at one hour; `mase_copy`, `mase_mean`, `mase_line`: L1 over that of the last latent, the mean at the hour
     and a straight line; `retrieval`: how often the forecast is nearer to its own stay's latent than to another's.
+    `actions`: of the roll-out; of another forecast its name.
     """
 
     context: int
@@ -87,18 +89,20 @@ class DriftRow:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was measured of one backbone on one cohort. `reference`: which forecast `parts` and `best` are
-    laid beside; `best`: its own drift rows."""
+    """Everything that was measured of one backbone on one cohort. `reference`: which forecast `parts` are laid beside;
+    `best`: its own drift rows, on the stays that it forecasts; `same`: the roll-out's (true actions) on these stays,
+    none where it forecasts every stay of the fixed cohort."""
 
     shape: Mapping[str, float]
     drift: tuple[DriftRow, ...]
     parts: tuple[drifts.Parts | None, ...]
     reference: str
-    best: tuple[drifts.Drift, ...]
+    best: tuple[DriftRow, ...]
     geometry: Mapping[str, tuple[geometry.Ratio, ...]]
     decoded: tuple[decoding.Decoded, ...]
     tasks: tuple[Scored, ...]
     notes: tuple[str, ...] = field(default=())
+    same: tuple[DriftRow, ...] = ()
 
 
 class Remembering:
@@ -152,50 +156,71 @@ def evaluate(
     notes: list[str] = []
     say("drift")
     reference = best or ("direct linear forecast", linear_forecast(known, latents, train))
-    rows, parts, own = (), (), ()
+    rows, parts, own, same = (), (), (), ()
     if plan.rolls:
         rows = _drift_rows(backbone, latents, known, train, test, plan, rng)
         say("what drift is made of")
-        parts, own = _parts(backbone, latents, known, train, test, plan, reference, path, rng)
+        parts, own, same = _parts(backbone, latents, known, train, test, plan, reference, path, rng)
     say("geometry")
     shown = _geometry(latents, train, test, plan, path, rng, notes)
     say("decoded variables")
     decoded = _decoded(backbone, latents, known, train, test, plan, rng, values) if plan.decode and plan.rolls else ()
     scored = tuple(_tasks(backbone, latents, known, train, test, plan, rng, notes, say))
+    notes += few_of_a_class(scored)
     return Report(drifts.latent_shape(latents.state, test.length), rows, parts, reference[0], own, shown, decoded,
-                  scored, tuple(notes))
+                  scored, tuple(notes), same)
 
 
 def _drift_rows(
     backbone: Frozen, latents: Latents, known: Latents, train: Cohort, test: Cohort, plan: Plan,
     rng: np.random.Generator,
 ) -> tuple[DriftRow, ...]:
-    z, length, furthest = latents.state, test.length, max(plan.horizons)
-    means = drifts.mean_at_hour(known.state, train.length)
-    rows = []
-    for context in (c for c in plan.contexts if c < z.shape[1]):
-        others = [drifts.copy_forward(z, context, furthest), drifts.at_hours(means, len(z), context, furthest),
-                  drifts.straight_line(z, context, furthest)]
-        beside = [drifts.errors(other, z, length, context) for other in others]
+    furthest, rows = max(plan.horizons), []
+    for context in (c for c in plan.contexts if c < latents.state.shape[1]):
+        beside = _beside(latents, known, train, test, context, furthest)
         for actions in plan.actions:
             forecast = backbone.rollout(latents, context, furthest, actions, rng)
-            error = drifts.errors(forecast, z, length, context)
-            matched = np.isfinite(error).all(axis=1)
-            step = error[np.isfinite(error[:, 0]), 0]
-            for d in drifts.drift(error, plan.horizons, test.subject, rng, plan.draws):
-                hour = context + d.horizon - 1
-                there = np.flatnonzero(matched) if hour < z.shape[1] else np.array([], dtype=np.int64)
-                found = drifts.retrieval(forecast[there, d.horizon - 1], z[there, hour]) if len(there) > 1 else None
-                rows.append(DriftRow(context, actions, d, float(step.mean()) if len(step) else None,
-                                     *(drifts.mase(error, other, d.horizon) for other in beside), found))
+            error = drifts.errors(forecast, latents.state, test.length, context)
+            found = drifts.drift(error, plan.horizons, test.subject, rng, plan.draws)
+            rows += _worth(context, actions, found, forecast, error, latents, beside)
     return tuple(rows)
+
+
+def _beside(
+    latents: Latents, known: Latents, train: Cohort, test: Cohort, context: int, furthest: int
+) -> list[Float[np.ndarray, "stays horizons"]]:
+    """Errors of the three simple forecasts: the last latent, the mean at the hour, a straight line."""
+    z = latents.state
+    means = drifts.mean_at_hour(known.state, train.length)
+    others = (drifts.copy_forward(z, context, furthest), drifts.at_hours(means, len(z), context, furthest),
+              drifts.straight_line(z, context, furthest))
+    return [drifts.errors(other, z, test.length, context) for other in others]
+
+
+def _worth(
+    context: int, name: str, found: Sequence[drifts.Drift], forecast: Float[np.ndarray, "stays horizons width"],
+    error: Float[np.ndarray, "stays horizons"], latents: Latents, beside: Sequence[Float[np.ndarray, "stays horizons"]],
+) -> list[DriftRow]:
+    """A row for each horizon: this drift of a forecast, and what the forecast is worth on the stays that `error` has.
+    """
+    z = latents.state
+    matched, step = np.isfinite(error).all(axis=1), error[np.isfinite(error[:, 0]), 0]
+    rows = []
+    for d in found:
+        hour = context + d.horizon - 1
+        there = np.flatnonzero(matched) if hour < z.shape[1] else np.array([], dtype=np.int64)
+        own = drifts.retrieval(forecast[there, d.horizon - 1], z[there, hour]) if len(there) > 1 else None
+        rows.append(DriftRow(context, name, d, float(step.mean()) if len(step) else None,
+                             *(drifts.mase(error, other, d.horizon) for other in beside), own))
+    return rows
 
 
 def _parts(
     backbone: Frozen, latents: Latents, known: Latents, train: Cohort, test: Cohort, plan: Plan,
     reference: tuple[str, Best], path: str, rng: np.random.Generator,
-) -> tuple[tuple[drifts.Parts | None, ...], tuple[drifts.Drift, ...]]:
-    """What the published drift at the plan's context is made of, and the reference forecast's own drift."""
+) -> tuple[tuple[drifts.Parts | None, ...], tuple[DriftRow, ...], tuple[DriftRow, ...]]:
+    """What the published drift at the plan's context is made of, the reference forecast's own rows, and the roll-out's
+    on the same stays where the reference forecasts some of the fixed cohort alone."""
     z, length, context, furthest = latents.state, test.length, plan.context, max(plan.horizons)
 
     def error(forecast: Any, of: Any) -> Float[np.ndarray, "stays horizons"]:
@@ -205,15 +230,24 @@ def _parts(
         means = drifts.mean_at_hour(of_train, train.length)
         return error(drifts.at_hours(means, len(of_test), context, furthest), of_test)
 
-    own = error(reference[1](test, context, furthest), z)
-    forecast = error(backbone.rollout(latents, context, furthest, "true", rng), z)
+    best, ahead = reference[1](test, context, furthest), backbone.rollout(latents, context, furthest, "true", rng)
+    own, forecast = error(best, z), error(ahead, z)
     states = groups.true_state(train, path), groups.true_state(test, path)
     if all(states):
         outside = spread(*(next(iter(s.values()))[:, : z.shape[1]] for s in states))
     else:
         outside = spread(groups.raw(train, train)[:, : z.shape[1]], groups.raw(train, test)[:, : z.shape[1]])
     made = drifts.apportion(forecast, spread(known.state, z), outside, own, plan.horizons)
-    return tuple(made), tuple(drifts.drift(own, plan.horizons, test.subject, rng, plan.draws))
+    beside = _beside(latents, known, train, test, context, furthest)
+    found = drifts.drift(own, plan.horizons, test.subject, rng, plan.draws)
+    rows = _worth(context, reference[0], found, best, own, latents, beside)
+    covered = np.isfinite(own).all(axis=1)
+    if not covered.any() or covered[np.isfinite(forecast).all(axis=1)].all():
+        return tuple(made), tuple(rows), ()
+    shared = np.where(covered[:, None], forecast, np.nan)
+    apart = np.random.default_rng(plan.seed)  # draws of its own: all others are what they are without these rows
+    found = drifts.drift(shared, plan.horizons, test.subject, apart, plan.draws)
+    return tuple(made), tuple(rows), tuple(_worth(context, SAME, found, ahead, shared, latents, beside))
 
 
 def linear_forecast(known: Latents, latents: Latents, train: Cohort) -> Best:

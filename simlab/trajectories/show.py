@@ -12,12 +12,13 @@ from simlab.evaluation import decoding
 from simlab.evaluation.drift import Drift
 from simlab.evaluation.intervals import Interval
 from simlab.trajectories.evaluate import DriftRow, Report, mean_areas
+from simlab.trajectories.tasks import FEW
 
 PARTS = ("survivorship", "sample", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")
 WORDS = {"sample": "its sample", "nonstationarity": "non-stationarity", "horizon_cost": "horizon's own cost"}
 
 BEST = ("best possible: of the best forecast of what is charted, simulated or known; the same variables and stays. "
-        "over best: error over its error.")
+        "over best: error over its error, of variables that it does not foretell exactly.")
 MEAN = "mean: over the tasks in which every arm has an AUROC, the same for all."
 
 
@@ -54,14 +55,11 @@ def _shape(report: Report) -> str:
 def _drift(report: Report) -> str:
     rows = [["context", "actions", "h", "published", "fixed cohort", "stays", "MASE copy", "MASE hour", "MASE line",
              "own stay"]]
-    for row in report.drift:
-        rows.append([f"{row.context} h", row.actions, str(row.drift.horizon), _percent(row.drift.naive),
-                     _fixed(row.drift),
-                     f"{row.drift.active}/{row.drift.matched}", *(_number(x) for x in _worth(row))])
-    for of in report.best:
-        rows.append(["", report.reference, str(of.horizon), _percent(of.naive), _fixed(of),
-                     f"{of.active}/{of.matched}", "", "", "", ""])
-    rows += _same_stays(report)
+    # The reference, and under it the roll-out on its stays where these are some of the fixed cohort.
+    for row in (*report.drift, *report.best, *report.same):
+        of = row.drift
+        rows.append([f"{row.context} h", row.actions, str(of.horizon), _percent(of.naive), _fixed(of),
+                     f"{of.active}/{of.matched}", *(_number(x) for x in _worth(row))])
     told = ["Drift: L1 at horizon h over L1 at one hour, minus 1; published: stays still there, fixed cohort: those "
             "there at the last horizon.",
             "MASE: error over that of the last latent, the mean at the hour, a straight line. own stay: nearer to its "
@@ -74,14 +72,6 @@ def _fixed(of: Drift) -> str:
     if of.fixed_interval is None:
         return told
     return f"{told} [{_percent(of.fixed_interval.low)}, {_percent(of.fixed_interval.high)}]"
-
-
-def _same_stays(report: Report) -> list[list[str]]:
-    """The roll-out on those stays alone which the reference forecasts, where these are some of the fixed cohort."""
-    return [["", "true, the same stays", str(part.horizon), "",
-             _percent(math.exp(part.total - part.survivorship - part.sample) - 1), f"{of.active}/{of.matched}", "", "",
-             "", ""]
-            for part, of in zip(report.parts, report.best, strict=True) if part is not None and part.sample]
 
 
 def _worth(row: DriftRow) -> tuple[float | None, ...]:
@@ -126,7 +116,8 @@ def _decoded(report: Report) -> str:
         told.append(BEST)
         rows[0][2:2] = ["best possible", "over best"]
         for row, h in zip(rows[1:], medians, strict=True):
-            row[2:2] = [_number(of[h][0]) if of.get(h, (0, 0))[1] == medians[h][1] else "-" for of in (best, over)]
+            whole = best.get(h, (0, 0))[1] == medians[h][1]  # of some of the variables alone it is another median
+            row[2:2] = [_number(of[h][0]) if whole and h in of else "-" for of in (best, over)]
     return "\n".join([*told, "", *_columns(rows)])
 
 
@@ -159,7 +150,9 @@ def _means(report: Report, arms: Sequence[str]) -> list[list[str]]:
     def row(name: str, over: Sequence[str]) -> list[str]:
         best = _number(sum(limits.values()) / len(limits)) if limits and len(over) == len(limits) else ""
         means = [mean_areas([by[task, arm] for task in over], arm) for arm in arms]
-        return [f"{name} ({len(over)} task{'' if len(over) == 1 else 's'})", "", "", best,
+        few = sum(by[task, arms[0]].rarer < FEW for task in over)
+        doubt = f", {few} of them with fewer than {FEW} of a class" if few else ""
+        return [f"{name} ({len(over)} task{'' if len(over) == 1 else 's'}{doubt})", "", "", best,
                 *(_number(found[0] if found else None) for found in means)]
 
     more = [row("mean, best known", list(limits))] if 0 < len(limits) < len(shared) else []

@@ -26,6 +26,10 @@ from simlab.trajectories.landmarks import HOUR, Landmarks
 
 ENCODED, ROLLED = "encoded", "rolled"
 PROBE = "ridge"
+# Subjects with a positive (or negative) question at test below which nothing is claimed of an AUROC: with 10 positives
+# and any number of negatives one of .75 has a 95 % interval of +-.18 (Hanley and McNeil, Radiology 143, 29, 1982), and
+# questions of one subject are no more than one.
+FEW = 10
 STATIC, TIMED = "clinical", "image"  # the two roles that arms of features read
 Shown = Mapping[str, np.ndarray]  # a side's views: (questions, ...) each; training and test have other numbers of them
 
@@ -35,7 +39,9 @@ class Scored:
     """One arm on one task: label AUROC with its interval over subjects, over `n` questions of the test stays.
 
     `weighted`: posterior-weighted AUROC and `limit`: that of the risk itself, where a world knows it. `difference`: the
-    first frozen arm minus this one, over the same draws. `failed`: why there is no number.
+    first frozen arm minus this one, over the same draws. `failed`: why there is no number. An interval without width
+    (two or three positives that every draw ranks alike) tells nothing and is NaN. `subjects`: with a positive question,
+    and with a negative one.
     """
 
     task: str
@@ -47,6 +53,12 @@ class Scored:
     limit: float | None = None
     difference: intervals.Interval | None = None
     failed: str = ""
+    subjects: tuple[int, int] | None = None
+
+    @property
+    def rarer(self) -> int:
+        """Subjects with a question of the rarer class."""
+        return min(self.subjects or (self.positives, self.n - self.positives))
 
 
 def latent_views(
@@ -83,11 +95,11 @@ def score(
     An arm that cannot be trained, or a side with fewer than two questions of a class, is a row with its reason.
     """
     rng = np.random.default_rng(seed) if rng is None else rng
-    counts = (len(test.y), test.positives)
     few = _too_few(train, test)
     names = [*frozen, *compare]
     if few:
-        return [Scored(test.task, name, *counts, None, failed=few) for name in names]
+        return [Scored(test.task, name, len(test.y), test.positives, None, failed=few, subjects=_subjects(test))
+                for name in names]
     scores: dict[str, Float[np.ndarray, "questions"]] = {}
     failed: dict[str, str] = {}
     arms = {name: methods.find(name) for name in compare}
@@ -107,6 +119,11 @@ def score(
     return _rows(names, scores, failed, test, rng, draws)
 
 
+def _subjects(test: Landmarks) -> tuple[int, int]:
+    positive, negative = (len(np.unique(test.subjects[test.y == one])) for one in (1, 0))
+    return positive, negative
+
+
 def _too_few(train: Landmarks, test: Landmarks) -> str:
     for where, side in (("training", train), ("test", test)):
         for word, n in (("positive", side.positives), ("negative", len(side.y) - side.positives)):
@@ -123,23 +140,36 @@ def _rows(
     rng: np.random.Generator,
     draws: int,
 ) -> list[Scored]:
-    counts = (len(test.y), test.positives)
+    counts, subjects = (len(test.y), test.positives), _subjects(test)
     drawn = resampled_areas(scores, test.y, test.subjects, rng, draws)
     area = {name: label_auc(x, test.y).value for name, x in scores.items()}
     limit = weighted_auc(test.risk, test.risk).value if _known(test) else None
     rows = []
     for name in names:
         if name in failed:
-            rows.append(Scored(test.task, name, *counts, None, limit=limit, failed=failed[name]))
+            rows.append(Scored(test.task, name, *counts, None, limit=limit, failed=failed[name], subjects=subjects))
             continue
         weighted = weighted_auc(scores[name], test.risk).value if _known(test) else None
         base = names[0]
         gap = None
         if name != base and base in scores:
             gap = intervals.percentile(area[base] - area[name], drawn[base] - drawn[name])
-        rows.append(Scored(test.task, name, *counts, intervals.percentile(area[name], drawn[name])
-                           or intervals.Interval(area[name], math.nan, math.nan), weighted, limit, gap))
+        rows.append(Scored(test.task, name, *counts, _interval(area[name], drawn[name]), weighted, limit, gap,
+                           subjects=subjects))
     return rows
+
+
+def _interval(value: float, drawn: Float[np.ndarray, "draws"]) -> intervals.Interval:
+    found = intervals.percentile(value, drawn)
+    return found if found and found.low < found.high else intervals.Interval(value, math.nan, math.nan)
+
+
+def few_of_a_class(rows: Sequence[Scored]) -> list[str]:
+    """A line that names the tasks of whose AUROCs nothing can be claimed; no line where there is none."""
+    told = ", ".join(f"{task} ({count})" for task, count in dict.fromkeys((r.task, r.rarer) for r in rows)
+                     if count < FEW)
+    return [f"fewer than {FEW} subjects with a positive, or with a negative, at test: {told}: no claim about their "
+            "AUROCs can be made."] if told else []
 
 
 def _known(test: Landmarks) -> bool:

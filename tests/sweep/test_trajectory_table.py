@@ -70,6 +70,9 @@ def built(table: dict[str, Any] | None = None, **sections: Any) -> study.Study:
     ({"learning_rate": 1e-3}, "trajectory.learning_rate: set it in [train]."),
     ({"heads": 3}, "[trajectory], with [train]: heads = 3: expected a divisor of inner, which is 32."),
     ({"max_hours": 24}, "trajectory.max_hours = 24: expected at least 30 with arms that read whole stays"),
+    ({"llm": "Qwen/Qwen3-8B"}, "trajectory.llm: nothing reads it with encoder = 'tabular'; leave it out, or set enc"),
+    ({"lora_rank": 8}, "trajectory.lora_rank: nothing reads it with encoder = 'tabular'"),
+    ({"encoder_depth": 3}, "leave it out, or set encoder = 'text'."),
 ])  # fmt: skip
 def test_mistakes_are_one_line_when_the_file_is_read(table: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidStudy) as told:
@@ -92,6 +95,40 @@ def test_a_table_that_no_arm_reads_and_tuning_of_whole_stays_are_refused() -> No
     with pytest.raises(InvalidStudy, match="hours = 24: expected at least 30"):
         built(world={"name": "icu", "knobs": {"hours": 24}})
     assert study.build({**raw, "design": {"kind": "tune"}, "tune": {"trials": 2}}).design.kind == "tune"
+
+
+@pytest.mark.parametrize(("metric", "hours", "windows", "says"), [
+    ("drift-48", 72, 40, "expected a horizon of 6, 12 h, as far as trajectory.max_hours = 40 goes after 24 hours"),
+    ("drift-fixed-zero-24", 36, 72, "expected a horizon of 6, 12 h, as far as hours = 36 goes"),
+    ("drift-49", 72, 72, "expected a horizon of 6, 12, 24, 48 h"), ("drift-fixed", 72, 72, "expected a horizon"),
+    ("mase-copy-48", 71, 72, "expected a horizon of 6, 12, 24 h"), ("own-stay-7", 72, 72, "expected a horizon of 6,"),
+    ("displacement-throughout-latent", 72, 40, "is taken over 48 hours, trajectory.max_hours is 40."),
+    ("drift-48", 72, 72, ""), ("own-stay-12", 36, 72, ""), ("displacement-regime-latent", 48, 48, ""),
+    ("auc-mean", 30, 30, ""), ("diag/latent-rank", 30, 30, ""),
+])  # fmt: skip
+def test_a_metric_that_no_row_will_have_is_told_when_the_study_is_read(
+    metric: str, hours: int, windows: int, says: str
+) -> None:
+    """Horizons are 6, 12, 24, 48 as far as the shorter of stays and windows goes after the context of 24."""
+    compare = {**tomllib.loads(TEXT)["compare"], "metric": metric}
+    sections = {"compare": compare, "world": {"name": "icu", "knobs": {"hours": hours}}}
+    if not says:
+        assert built({"max_hours": windows}, **sections).metric == metric
+        return
+    with pytest.raises(InvalidStudy) as told:
+        built({"max_hours": windows}, **sections)
+    assert str(told.value).startswith(f"compare.metric = '{metric}': ") and says in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_what_a_study_is_asked_is_what_its_arms_measure() -> None:
+    assert arms.STUDIED.contexts == (whole_stays.CONTEXT,) and arms.STUDIED.horizons == whole_stays.HORIZONS
+    assert arms.STUDIED.span == (0, whole_stays.SPAN)
+
+
+def test_settings_that_their_own_encoder_reads_are_taken() -> None:
+    assert built({"encoder": "text", "encoder_depth": 3}).trajectory["encoder_depth"] == 3
+    assert built({"encoder": "llm", "llm": "x", "lora_rank": 2, "lora_alpha": 4, "tokens": 8}).trajectory["tokens"] == 8
 
 
 def test_without_the_table_a_study_is_what_it_was() -> None:

@@ -11,7 +11,7 @@ import pytest
 import toy_stays
 
 from simlab.cohort import Cohort, save
-from simlab.errors import SimlabError
+from simlab.errors import OutOfDomain, SimlabError
 from simlab.evaluation import drift
 from simlab.train import trajectory_run
 from simlab.train.__main__ import main
@@ -38,6 +38,9 @@ def test_a_prepared_cohort_over_two_splits(tmp_path: Path, rng: np.random.Genera
     assert {row["context"] for row in told["report"]["drift"]} == {6, 12, 24}
     assert {row["drift"]["horizon"] for row in told["report"]["drift"]} == {6}  # as far as 32 hours go
     assert {row["actions"] for row in told["report"]["drift"]} == {"true", "zero", "shuffled", "held"}
+    best, = told["report"]["best"]
+    assert best["actions"] == "direct linear forecast" and min(best["mase_copy"], best["mase_line"]) > 0
+    assert told["report"]["same"] == []  # it forecasts all stays
     rows = {(row["task"], row["arm"]): row for row in told["tasks"]}
     assert rows["dies", "encoded"]["splits"] == 2 and rows["dies", "encoded"]["encoded_minus_it"] is None
     low, value, high = (rows["dies", "ridge"]["encoded_minus_it"][i] for i in (1, 0, 2))
@@ -73,10 +76,16 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     for word in ("simulated optimum", "survivorship", "by regime", "true state", "best possible", "rolled",
                  "over best", "best possible of decoded variables: 200 guesses a stay"):
         assert word in shown
-    assert "no optimum" not in shown
+    assert "no optimum" not in shown and "fewer than 10 subjects with a positive, " in shown
     told = json.loads((tmp_path / "run" / "result.json").read_text())["report"]
     assert told["parts"][-1]["remainder"] + told["parts"][-1]["underfit"] is not None
     assert all(0 <= row["best"] <= row["mae"] + 0.3 * row["rmse"] for row in told["decoded"])
+    for best, same in zip(told["best"], told["same"], strict=True):
+        assert best["drift"]["active"] == same["drift"]["active"] == 30
+        assert best["step"] < same["step"]
+        for column in ("mase_copy", "mase_mean", "mase_line"):
+            assert 0 < best[column] < same[column]
+        assert best["retrieval"] > 0.5
     limits = {row["task"]: row["limit"] for row in told["tasks"]}
     assert limits["severe-meld"] > 0.5 and limits["sepsis"] > 0.5
 
@@ -172,15 +181,21 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(
     with pytest.raises(Killed):
         main(command(toy, broken))
     assert steps == [*range(total), *range(7)] and not (broken / "result.json").exists()
-    with pytest.raises(SimlabError, match=r"holds another run: settings is .*steps"):
+    with pytest.raises(SimlabError, match=r"holds another run: settings\.steps is 8 there and 9 now; give"):
         main([*command(toy, broken), "--set", "steps=9"])
     with pytest.raises(SimlabError, match=r"holds another run: test_share is 0\.25 there and 0\.5 now"):
         main([*command(toy, broken), "--test-share", "0.5"])
+    with pytest.raises(SimlabError, match=r"holds another run: threads is 1 there and 2 now"):
+        main([*command(toy, broken), "--threads", "2"])
     steps.clear()
-    assert main(command(toy, broken)) == 0
+    elsewhere = toy.parent / "down" / ".." / toy.name  # the same records by another spelling of their path
+    (toy.parent / "down").mkdir()
+    assert main(command(elsewhere, broken)) == 0
+    told = told.replace(str(toy), str(elsewhere))
     assert steps == list(range(7, total))
     assert capsys.readouterr().out == told.replace(str(tmp_path / "whole"), str(broken))
-    assert (broken / "result.json").read_bytes() == (tmp_path / "whole" / "result.json").read_bytes()
+    written = (broken / "result.json").read_text().replace(str(elsewhere), str(toy))
+    assert written == (tmp_path / "whole" / "result.json").read_text()
     assert not (broken / "pretraining").exists()
     steps.clear()
     assert main([*command(toy, broken), "--json"]) == 0 and not steps
@@ -188,6 +203,51 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(
     assert shown["splits"] == 2 and shown["report"] == json.loads((broken / "result.json").read_text())["report"]
     assert main(command(toy, broken)) == 0
     assert capsys.readouterr().out == told.replace(str(tmp_path / "whole"), str(broken))
+
+
+def test_how_finely_optima_are_simulated_may_be_corrected_until_there_is_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its training: another size of the optimum goes on from it, another of the data is another run; with
+    a result the optimum's is one too, named."""
+    run = ["clin-jepa", "--data", "icu", "--out", str(tmp_path), *SMALL, "--set", "n_unlab=12", "--set", "n_lab=4",
+           "--set", "n_test=4"]  # fmt: skip
+    steps, draw = [], Run.draw
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    def counted(run: Run, step: int) -> Any:
+        steps.append(step)
+        return draw(run, step)
+
+    monkeypatch.setattr(trajectory_run, "evaluate", killed)
+    monkeypatch.setattr(Run, "draw", counted)
+    with pytest.raises(Killed):
+        main(run)
+    assert steps and (tmp_path / "pretraining" / "0000.pt").exists()
+    steps.clear()
+    with pytest.raises(Killed):
+        main([*run, "--set", "optimum_stays=30"])
+    assert not steps
+    assert json.loads((tmp_path / "run.json").read_text())["optima"]["optimum_stays"] == 30
+    with pytest.raises(OutOfDomain, match=r"another run: sizes\.n_test is 4 there and 5 now; give another"):
+        main([*run, "--set", "n_test=5"])
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(OutOfDomain, match=r"another run: optima\.optimum_stays is 30 there and 60 now; give another"):
+        main(run)
+
+
+def test_a_language_model_that_is_not_there_is_told_before_any_stay_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers", reason="needs the extra llm")
+    pytest.importorskip("peft", reason="needs the extra llm")
+    monkeypatch.setattr(trajectory_run, "sample_cohort", None)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SimlabError, match="neither a folder nor a model that can be fetched"):
+        main(["clin-jepa", "--data", "icu", "--set", "encoder=llm", "--set", f"llm={tmp_path / 'empty'}", "--out",
+              str(tmp_path / "run")])
 
 
 def test_other_records_under_the_same_name_are_another_run(

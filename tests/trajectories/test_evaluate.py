@@ -40,7 +40,9 @@ def test_the_best_forecast_of_the_true_state(best) -> None:
     report = best
     at = {row.drift.horizon: row for row in report.drift}
     assert 1 + at[48].drift.fixed == pytest.approx(1 + ar1_drift(0.9, 48), rel=0.08)
-    assert at[48].drift.fixed == report.best[-1].fixed and report.reference == "optimum"
+    assert report.reference == "optimum" and report.same == ()  # it forecasts every stay
+    assert [replace(row, drift=replace(row.drift, fixed_interval=None)) for row in report.best] == [
+        replace(row, actions="optimum", drift=replace(row.drift, fixed_interval=None)) for row in report.drift]
     assert at[48].mase_mean == pytest.approx(1.0, abs=0.03)  # .9^48: the mean is all that is left
     assert at[48].mase_copy == pytest.approx(1 / math.sqrt(2), abs=0.04)
     assert at[6].retrieval > 0.65 > 0.55 > at[48].retrieval
@@ -67,6 +69,38 @@ def test_tasks_from_the_true_state_reach_what_is_possible(cohorts, best) -> None
     assert rows["event", "encoded"].limit is None and rows["event", "encoded"].n == (test.length >= 12).sum() + (
         test.length >= 24).sum()
     assert mean_areas(report.tasks, "encoded")[1] == 2
+    lasting = test.length >= 24
+    assert one.subjects == ((test.labels["dies"][lasting] == 1).sum(), (test.labels["dies"][lasting] == 0).sum())
+    asked = test.labels["event"][:, [11, 23]]
+    asked = np.where(test.length[:, None] >= [12, 24], asked, np.nan)  # a subject with both hours counts once
+    found = rows["event", "encoded"]
+    assert found.subjects == ((asked == 1).any(axis=1).sum(), (asked == 0).any(axis=1).sum())
+    assert found.rarer < min(found.positives, found.n - found.positives)
+
+
+def test_an_optimum_of_some_stays_stands_beside_the_roll_out_on_these(cohorts) -> None:
+    """The truth of forty stays as the optimum of a roll-out that copies: errors of none against all, every column of
+    both over the forty; the roll-out's drift is what its parts say."""
+    train, test = cohorts
+    truth = toy_stays.Known("truth")
+    chosen = np.flatnonzero(test.length >= 72)[:40]
+
+    def optimum(cohort, context, horizons):
+        found = np.full((len(cohort), horizons, 3), np.nan)
+        whole = truth.rollout(truth.encode(cohort), context, horizons, "true", None)
+        found[chosen] = whole[chosen] + 0.1
+        return found
+
+    plan = replace(PLAN, tasks=("dies",), compare=(), decode=False)
+    report = evaluate(toy_stays.Known("copy"), train, test, plan, ("optimum", optimum))
+    best, same, whole = report.best[-1], report.same[-1], report.drift[-1]
+    assert best.drift.active == same.drift.active == same.drift.matched == 40 < whole.drift.matched
+    assert best.step == pytest.approx(0.3, rel=1e-5) and best.drift.fixed == pytest.approx(0, abs=1e-5)
+    assert same.mase_copy == whole.mase_copy == 1.0 and best.mase_copy == pytest.approx(0.3 / (
+        same.step * (1 + same.drift.fixed)), rel=1e-4)
+    assert best.mase_mean < same.mase_mean and best.retrieval > 0.95 > same.retrieval
+    part = report.parts[-1]
+    assert 1 + same.drift.fixed == pytest.approx(math.exp(part.total - part.survivorship - part.sample))
 
 
 def test_a_forecast_that_knows_all_and_one_that_copies(cohorts) -> None:

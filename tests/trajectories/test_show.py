@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
 
 from simlab.evaluation.decoding import Decoded
-from simlab.evaluation.drift import Drift, Parts
+from simlab.evaluation.drift import Drift
 from simlab.evaluation.intervals import Interval
-from simlab.trajectories import show
-from simlab.trajectories.evaluate import Report
-from simlab.trajectories.tasks import Scored
+from simlab.train import trajectory_text
+from simlab.trajectories import show, tasks
+from simlab.trajectories.evaluate import SAME, DriftRow, Report
+from simlab.trajectories.tasks import FEW, Scored, few_of_a_class
 
 
 def report(**given) -> Report:
@@ -52,15 +57,48 @@ def test_no_task_that_all_arms_have() -> None:
     assert cells(text, "mean (")[-3:] == ["mean (0 tasks)", "-", "-"]
 
 
-def test_the_roll_out_is_shown_on_the_optimum_s_stays() -> None:
-    """Published x1.5, survivorship ln 1.2, sample ln .5: on the optimum's stays it is 1.5 / 1.2 / .5 = 2.5 times."""
-    part = Parts(6, math.log(1.5), math.log(1.2), 0.1, 0.1, 0.1, 0.1, math.log(2.5) - 0.4, math.log(0.5))
-    best = Drift(6, 0.3, 0.3, 60, 60, Interval(0.3, 0.2, 0.4))
-    text = show.text(report(parts=(part,), best=(best,)))
-    same, = (row for row in text.splitlines() if "the same stays" in row)
-    assert "+150.0 %" in same and "60/60" in same and "+30.0 % [+20.0 %, +40.0 %]" in text
-    whole = show.text(report(parts=(Parts(6, 0.4, 0.1, 0.1, 0.1, 0.1, 0.1, -0.1),), best=(best,)))
-    assert "the same stays" not in whole
+def test_the_optimum_and_the_roll_out_on_its_stays_have_every_column() -> None:
+    best = DriftRow(24, "optimum", Drift(6, 0.3, 0.3, 60, 60, Interval(0.3, 0.2, 0.4)), 2.0, 0.5, 0.6, 0.7, 0.8)
+    same = DriftRow(24, SAME, Drift(6, 1.5, 1.5, 60, 60), 1.0, 0.9, 0.95, 0.2, None)
+    text = show.text(report(best=(best,), same=(same,)))
+    assert cells(text, "24 h     optimum") == ["24 h", "optimum", "6", "+30.0 %", "+30.0 % [+20.0 %, +40.0 %]",
+                                               "60/60", "0.500", "0.600", "0.700", "0.800"]
+    assert cells(text, "24 h     true, the same stays") == ["24 h", "true, the same stays", "6", "+150.0 %",
+                                                            "+150.0 %", "60/60", "0.900", "0.950", "0.200", "-"]
+    assert "the same stays" not in show.text(report(best=(best,)))
+
+
+def test_too_few_of_a_class_are_told_beside_the_mean() -> None:
+    """9 positives of 50, and 9 negatives; 10 of each are enough, unless they are of fewer subjects."""
+    def one(task: str, n: int, positives: int) -> Scored:
+        return Scored(task, "encoded", n, positives, Interval(0.8, 0.7, 0.9))
+
+    rows = (one("deaths", 50, 9), one("most", 50, 41), one("enough", 20, 10))
+    assert "mean (3 tasks, 2 of them with fewer than 10 of a class)" in show.text(report(tasks=rows))
+    note, = few_of_a_class(rows)
+    assert note == ("fewer than 10 subjects with a positive, or with a negative, at test: deaths (9), most (9): no "
+                    "claim about their AUROCs can be made.")
+    assert few_of_a_class(rows[2:]) == [] and "fewer than" not in show.text(report(tasks=rows[2:]))
+    hours = replace(one("kidney", 113, 23), subjects=(8, 30))
+    assert ": kidney (8): no claim" in few_of_a_class((hours,))[0]
+
+
+def test_an_interval_without_width_is_none() -> None:
+    """Two positives that every draw ranks first: 1.000, and nothing of its certainty."""
+    none = tasks._interval(1.0, np.ones(50))
+    assert none.value == 1.0 and math.isnan(none.low) and math.isnan(none.high)
+    row = Scored("deaths", "encoded", 9, 2, none)
+    assert cells(show.text(report(tasks=(row,))), "deaths")[-1] == "1.000"
+    assert tasks._interval(0.5, np.linspace(0, 1, 41)).high == pytest.approx(0.975)
+    assert trajectory_text._three([1.0, 1.0, 1.0]) == "1.000" and "[0.4" in trajectory_text._three([0.5, 0.4, 0.6])
+
+
+def test_ten_positives_cannot_tell_an_area_of_three_quarters_from_two_thirds() -> None:
+    """Hanley and McNeil 1982, equation 1: what the constant's reason says."""
+    area, n, many = 0.75, FEW, 10**7
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    se = math.sqrt((area * (1 - area) + (n - 1) * (q1 - area**2) + (many - 1) * (q2 - area**2)) / (n * many))
+    assert 1.96 * se == pytest.approx(0.18, abs=0.005)
 
 
 def decoded(name: str, mae: float, mase: float, best: float | None) -> Decoded:
@@ -77,5 +115,7 @@ def test_decoded_variables_stand_beside_their_best_forecast() -> None:
     assert cells(told, "6 ") == ["6", "0.900", "0.600", "1.250", "3"] and "best possible: of the best forecast" in told
     none = show.text(report(decoded=tuple(decoded(row.variable, row.mae, row.mase, None) for row in rows[:3])))
     assert cells(none, "6 ") == ["6", "0.900", "3"] and "best possible" not in none
+    exact = show.text(report(decoded=(*rows, decoded("glasgow", 1.0, 0.9, 0.0))))  # .5, .9, .9, 1.1; 0, .4, .6, 1.
+    assert cells(exact, "6 ") == ["6", "0.900", "0.500", "1.250", "4"]
     some = show.text(report(decoded=(*rows, decoded("rr", 1.0, 0.9, None))))
     assert cells(some, "6 ") == ["6", "0.900", "-", "-", "4"]
