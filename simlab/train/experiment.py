@@ -24,9 +24,11 @@ from simlab.models import hours, present, tokens
 from simlab.train import folder as run_folder
 from simlab.train import health
 from simlab.training import pretrain, token_encoders, token_pretrain
-from simlab.training.data import Bench, Labelled, Views
+from simlab.training.data import Bench, Labelled
 from simlab.training.method import Method
 from simlab.training.run import FAILURES, reason, run_arm
+
+Side = Mapping[str, np.ndarray]  # a side's views: (records, ...) each; training and test have other numbers of them
 
 MAIN = "known-risk"  # what differences are of, where the risk is known; else the AUROC
 BESIDE = ("subject", "probe/label")  # what a pretraining is shown beside the views: followed, never learnt from
@@ -126,7 +128,7 @@ def run_split(
 
 def _shown(
     train: Cohort, test: Cohort, arms: Sequence[Method], settings: pretrain.Settings, task: str
-) -> tuple[Views, Views, tokens.Layout | None]:
+) -> tuple[Side, Side, tokens.Layout | None]:
     """What arms are shown of both sides, by a presentation that is fitted on the training side alone, and the layout of
     the tokens where any arm reads them."""
     inputs, held_out = train.inputs(task), test.inputs(task)
