@@ -182,3 +182,16 @@ def test_no_global_randomness():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in banned, f"{path}, line {node.lineno}"
+
+
+def test_no_test_asserts_an_absolute_time():
+    """Times are held against other work of the same run (tests/support/clock.py, tests/benchmarks)."""
+    clocks = ("perf_counter", "monotonic", "process_time", "thread_time", "time.time", "getrusage")
+    for path in TESTS:
+        asserted = (node.test for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if
+                    isinstance(node, ast.Assert))  # fmt: skip
+        for compared in (node for test in asserted for node in ast.walk(test) if isinstance(node, ast.Compare)):
+            sides = (compared.left, *compared.comparators)
+            timed = any(clock + "()" in ast.unparse(side) for clock in clocks for side in sides)
+            number = any(isinstance(side, ast.Constant) for side in sides)
+            assert not (timed and number), f"{path}, line {compared.lineno}: {ast.unparse(compared)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from simlab.environments.knob import Interval, Knob
 from simlab.environments.rendered_knobs import GAPS, base, build
@@ -50,7 +50,7 @@ class ArchiveSpec(LongitudinalSpec):
     def stage(self, stage: str) -> dict[str, float | int | str | None]:
         """The fields that belong to one stage ("source", "labels" or "target"), by symbol."""
         names = {k.symbol for k in ARCHIVE_KNOBS if k.stage == stage}
-        return {key: value for key, value in asdict(self).items() if key in names}
+        return {key: value for key, value in vars(self).items() if key in names}
 
 
 def spec(values: Mapping[str, object] | None = None, /, **knobs: object) -> ArchiveSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 from simlab.environments.ehr_knobs import EHR_OWN, EhrSpec
@@ -38,7 +38,7 @@ class HospitalSpec(NoduleSpec, EhrSpec):
     def stage(self, stage: str) -> dict[str, float | int | str | None]:
         """The fields that belong to one stage ("source", "labels" or "target"), by symbol."""
         names = {k.symbol for k in HOSPITAL_KNOBS if k.stage == stage}
-        return {key: value for key, value in asdict(self).items() if key in names}
+        return {key: value for key, value in vars(self).items() if key in names}
 
 
 def spec(values: Mapping[str, object] | None = None, /, **knobs: object) -> HospitalSpec:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 
 from simlab.environments.gaussian_knobs import GAUSSIAN_KNOBS
 from simlab.environments.knob import Choice, Interval, Knob, check, label, parse
@@ -178,7 +178,7 @@ class GaussianSpec:
         names = {k.symbol for k in GAUSSIAN_KNOBS if k.stage == stage}
         if stage == "source" and self.shortcut != "none":
             names |= LIABILITY_KNOBS
-        return {key: value for key, value in asdict(self).items() if key in names}
+        return {key: value for key, value in vars(self).items() if key in names}
 
 
 def find(name: str, knobs: tuple[Knob, ...] = GAUSSIAN_KNOBS) -> Knob:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from simlab.environments.knob import Choice, Interval, Knob
@@ -86,7 +86,7 @@ class NoduleSpec(LongitudinalSpec):
     def stage(self, stage: str) -> dict[str, float | int | str | None]:
         """The fields that belong to one stage ("source", "labels" or "target"), by symbol."""
         names = {k.symbol for k in NODULE_KNOBS if k.stage == stage}
-        return {key: value for key, value in asdict(self).items() if key in names}
+        return {key: value for key, value in vars(self).items() if key in names}
 
     def scanner(self, domain: str) -> dict[str, float]:
         """psf, slab, gain_ct, noise and q_noise of "source" or "external"."""

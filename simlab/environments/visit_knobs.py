@@ -8,7 +8,7 @@ visit times and gaps may depend on the liability, so that what an encoder is pre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 
 from simlab.environments import knobs as one_visit
 from simlab.environments.knob import Choice, Interval, Knob, check
@@ -109,7 +109,7 @@ class LongitudinalSpec(GaussianSpec):
     def stage(self, stage: str) -> dict[str, float | int | str | None]:
         """The fields that belong to one stage ("source", "labels" or "target"), by symbol."""
         names = {k.symbol for k in LONGITUDINAL_KNOBS if k.stage == stage}
-        return {key: value for key, value in asdict(self).items() if key in names}
+        return {key: value for key, value in vars(self).items() if key in names}
 
     def along(self) -> LongitudinalSpec:
         """The same world with one cause of each kind and nothing else: the law of all that bears on the label."""

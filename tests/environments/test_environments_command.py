@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clock import over_a_plain_start
 
 import simlab
 from simlab.cohort import load
@@ -24,10 +24,7 @@ ROOT = Path(simlab.__file__).parents[1]
 
 def test_help_and_list_are_fast_and_light():
     for option in ("--help", "--list"):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "simlab.environments", option], cwd=ROOT, capture_output=True,
-                              text=True, timeout=60)
-        assert done.returncode == 0 and time.perf_counter() - start < 5
+        assert over_a_plain_start(["-m", "simlab.environments", option], below=3) < 3  # seen: 1.2
     code = ("import sys, simlab.environments.describe as d; d.listing_text(d.listing()); "
             "print(sorted({'numpy', 'scipy', 'torch', 'pandas', 'jaxtyping'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

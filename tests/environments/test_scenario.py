@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from clock import over
 from gaussian_world import COMPANIONS
 
 from simlab import rng
@@ -147,19 +147,9 @@ def test_wrong_names_are_named():
         sample_cohort(spec(), "test-data", 3, 0, 0, world="gausian")
 
 
-@pytest.mark.proof
 def test_sampling_is_quick():
-    """20,000 records of 60 features: under 100 ms beyond the raw draws (best of five, one thread)."""
+    """20,000 records of 60 features from 79 normal numbers each: a few times what drawing these takes (seen: 1.9)."""
     s = spec()
     sample_cohort(s, "test-data", 100, 0, 0)
-
-    def best(run):
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    raw = best(lambda: np.random.default_rng(0).standard_normal((20_000, 79), dtype=np.float32))
-    assert best(lambda: sample_cohort(s, "test-data", 20_000, 0, 0)) - raw < 0.1
+    assert over(lambda: sample_cohort(s, "test-data", 20_000, 0, 0),
+                lambda: np.random.default_rng(0).standard_normal((20_000, 79), dtype=np.float32)) < 5  # fmt: skip

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from clock import over
+from scipy.special import owens_t
 from scipy.stats import multivariate_normal, norm
 
 from simlab.errors import OutOfDomain
@@ -71,9 +73,6 @@ def test_refuses(call):
 
 
 def test_many_settings_a_second():
-    """A million evaluations: far from the thousands a second that maps need (about 0.2 s here)."""
-    import time
+    """A million evaluations cost hardly more than Owen's T of as many numbers in C (seen: 1.1 times)."""
     r = np.random.default_rng(0).uniform(-1, 1, 1_000_000)
-    start = time.perf_counter()
-    auc(r, 0.3)
-    assert time.perf_counter() - start < 5
+    assert over(lambda: auc(r, 0.3), lambda: owens_t(r, 0.7)) < 4
