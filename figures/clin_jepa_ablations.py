@@ -1,4 +1,4 @@
-"""The other switches of Clin-JEPA's curriculum on the ICU world: the same four panels."""
+"""The other switches of Clin-JEPA's curriculum on the ICU world: the same five panels."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from figures.clin_jepa_phases import draw, numbers
 
 __all__ = ["INPUTS", "NAME", "draw", "numbers"]
 NAME = "clin-jepa-ablations"
-INPUTS = ("results/clin-jepa-ablations",)
+INPUTS = ("results/clin-jepa-ablations", "results/clin-jepa-cold")

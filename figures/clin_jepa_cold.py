@@ -1,4 +1,4 @@
-"""Clin-JEPA without phase 0 on the ICU world: the same four panels."""
+"""Clin-JEPA without phase 0 on the ICU world: the same five panels."""
 
 from __future__ import annotations
 
