@@ -177,4 +177,4 @@ def test_a_cohort_of_another_adapter_is_refused(data_dir, tmp_path, capsys):
     out = tmp_path / "e.cohort"
     hourly.main(["prepare", str(data_dir / "eicu-demo-hourly" / "mortality24"), "--out", str(out), "--quiet"])
     assert command(mimic_iv.main, ["export", str(out), "--out", str(tmp_path / "x")]) == 2
-    assert "only a cohort that real_data.mimic_iv prepared" in capsys.readouterr().err
+    assert "only one that real_data.mimic_iv prepared" in capsys.readouterr().err
