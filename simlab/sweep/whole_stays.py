@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from simlab import methods
+from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy, OutOfDomain
 from simlab.sweep import fields
 from simlab.sweep.schema import Study
@@ -23,6 +24,7 @@ from simlab.training.points import COLD
 from simlab.training.trajectory_settings import DOMAINS, OF_TRAIN, Settings, expected, fits, of_study
 
 TABLE = "trajectory"
+WORLD = "icu"  # of those that come with simlab
 LANGUAGE_MODEL = "llm"
 LIBRARIES = ("transformers", "peft")  # that a language model's numbers follow from too
 KEYS = tuple(f.name for f in fields_of(Settings) if f.name not in OF_TRAIN)
@@ -40,6 +42,9 @@ def settled(study: Study, raw: Mapping[str, Any]) -> Study:
     if whole and study.design.kind == "tune":
         raise InvalidStudy(f"design.kind = 'tune': {whole[0]} reads whole stays and has no fit of one task whose "
                            "settings could be tuned; leave it out, or take another design.")
+    if whole and study.world != WORLD and str(find_world(study.world).module).startswith("simlab."):
+        raise InvalidStudy(f"world.name = '{study.world}': {whole[0]} reads whole stays by the hour, and needs the "
+                           f"world '{WORLD}' (or a plug-in's).")
     if raw and not whole:
         raise InvalidStudy(f"[{TABLE}] is for arms that read whole stays (clin-jepa and its like); compare.arms names "
                            "none.")
@@ -77,7 +82,7 @@ def _reached(metric: str, lengths: Sequence[tuple[str, int]]) -> None:
     if metric.startswith("displacement-") and hours < SPAN:
         raise InvalidStudy(f"compare.metric = {metric!r}: displacement is taken over {SPAN} hours, {key} is {hours}.")
     name, _, horizon = metric.rpartition("-")
-    if name.startswith(("drift", "mase-", "own-stay")):
+    if name.startswith(("drift", "mase-", "own-stay", "part-")):
         there = [str(h) for h in HORIZONS if h <= hours - CONTEXT]
         if horizon not in there:
             raise InvalidStudy(f"compare.metric = {metric!r}: expected a horizon of {', '.join(there)} h, as far as "
@@ -141,6 +146,11 @@ def texts(study: Study) -> int:
     stages = [stage for arm in map(methods.find, study.arms) if arm.trajectory for stage in _stages(arm)]
     readings = sum(stage.length(given.steps) * (1 + (stage.target == "ema")) for stage in stages)
     return study.n_seeds * readings * given.batch * (2 * given.max_hours + 1)
+
+
+def predicts(arm: Method) -> bool:
+    """Whether its curriculum trains a predictor, so that it can roll out."""
+    return find(arm.trajectory.removesuffix(COLD)).predicts
 
 
 def _stages(arm: Method) -> list[Stage]:

@@ -40,7 +40,7 @@ n_labelled = [70]
 [compare]
 arms = ["clin-jepa", "logistic"]
 contrast = ["clin-jepa", "logistic"]
-metric = "auc-mean"
+metric = "auc-label"
 task = "icu-mortality"
 [seeds]
 looks = [1]
@@ -100,6 +100,7 @@ def test_a_table_that_no_arm_reads_and_tuning_of_whole_stays_are_refused() -> No
 @pytest.mark.parametrize(("metric", "hours", "windows", "says"), [
     ("drift-48", 72, 40, "expected a horizon of 6, 12 h, as far as trajectory.max_hours = 40 goes after 24 hours"),
     ("drift-fixed-zero-24", 36, 72, "expected a horizon of 6, 12 h, as far as hours = 36 goes"),
+    ("part-underfit-48", 71, 72, "expected a horizon of 6, 12, 24 h"),
     ("drift-49", 72, 72, "expected a horizon of 6, 12, 24, 48 h"), ("drift-fixed", 72, 72, "expected a horizon"),
     ("mase-copy-48", 71, 72, "expected a horizon of 6, 12, 24 h"), ("own-stay-7", 72, 72, "expected a horizon of 6,"),
     ("displacement-throughout-latent", 72, 40, "is taken over 48 hours, trajectory.max_hours is 40."),
@@ -110,7 +111,8 @@ def test_a_metric_that_no_row_will_have_is_told_when_the_study_is_read(
     metric: str, hours: int, windows: int, says: str
 ) -> None:
     """Horizons are 6, 12, 24, 48 as far as the shorter of stays and windows goes after the context of 24."""
-    compare = {**tomllib.loads(TEXT)["compare"], "metric": metric}
+    arms = ["clin-jepa", "clin-jepa-cold"]
+    compare = {"arms": arms, "contrast": arms, "metric": metric, "task": "icu-mortality"}
     sections = {"compare": compare, "world": {"name": "icu", "knobs": {"hours": hours}}}
     if not says:
         assert built({"max_hours": windows}, **sections).metric == metric
