@@ -42,7 +42,7 @@ from simlab.train import trajectory_text
 from simlab.train.experiment import looked_at
 from simlab.training import trajectory
 from simlab.training.loop import Diverged
-from simlab.training.trajectory_settings import DOMAINS, expected, fits
+from simlab.training.trajectory_settings import DOMAINS, expected, fits, unread
 from simlab.trajectories import arms, optimum
 from simlab.trajectories.evaluate import Plan, Report, evaluate
 from simlab.trajectories.trained import Trained, there
@@ -56,6 +56,7 @@ RESULT, REPORT, CHECKPOINTS = "result.json", "report.txt", "pretraining"  # in t
 SHOWN = ("method", "data", "splits", "report", "tasks")
 SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "charted_particles": icu_charted.PARTICLES,
          "areas_stays": 200}  # of the world, --set too
+OF_ROLLING = ("optimum_stays", "optimum_particles", "charted_particles")
 OF_EVALUATION = tuple(name for name in SIZES if name != "n_test")  # how finely the optima are simulated
 
 
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     method, others = compared[0], compared[1:]
     _refuse(options, others)
     torch.set_num_threads(options.threads)
-    given, sizes, texts = _settings(options)
+    given, sizes, texts = _settings(options, method)
     prepared = options.data not in WORLDS and Path(options.data).is_file()
     # A prepared cohort is its records, wherever they lie and however the path is written.
     source = {"data": "a prepared cohort", "sha256": run_folder.sha256(Path(options.data))} if prepared else {}
@@ -136,8 +137,11 @@ def _free(folder: Path) -> None:
             (folder / "run.json").unlink(missing_ok=True)
 
 
-def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[str, int], dict[str, str]]:
-    """The trainer's settings, sizes and (in a world) knobs as text, from `--set`. Raises OutOfDomain, UnknownName."""
+def _settings(
+    options: argparse.Namespace, method: Method
+) -> tuple[trajectory.Settings, dict[str, int], dict[str, str]]:
+    """The trainer's settings, sizes and (in a world) knobs as text, from `--set`; each is one that this run reads.
+    Raises OutOfDomain, UnknownName."""
     types = {f.name: f.type for f in fields(trajectory.Settings)}
     world = find_world(options.data).knobs if options.data in WORLDS else ()
     known = [name for k in world for name in dict.fromkeys((k.name, k.symbol))]
@@ -158,7 +162,25 @@ def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[st
             texts[key] = text
         else:
             raise unknown("setting", key, [*types, *(SIZES if options.data in WORLDS else ()), *known])
+    _all_read(options, method, chosen)
     return trajectory.Settings(**chosen), sizes, texts
+
+
+def _all_read(options: argparse.Namespace, method: Method, chosen: dict[str, Any]) -> None:
+    """Refuse what was set and nothing would read. Raises OutOfDomain."""
+    curriculum = arms.curriculum(method)
+    encoder = chosen.get("encoder", trajectory.Settings.encoder)
+    target = {name for k in (find_world(WORLD).knobs if options.data == WORLD else ()) if k.stage == "target"
+              for name in (k.name, k.symbol)}
+    for key, _, text in (pair.partition("=") for pair in options.set):
+        why = unread(key, encoder, [curriculum])
+        if key in OF_ROLLING and not curriculum.predicts:
+            why = f"nothing reads it in {curriculum.name} (nothing is rolled out); leave it out"
+        if key in target:
+            why = ("it is of the other hospital, and this command samples one; leave it out, or sweep it (python -m "
+                   "simlab.sweep clin-jepa-shift)")
+        if why:
+            raise OutOfDomain(f"--set {key} = {text}: {why}.")
 
 
 def _typed(key: str, text: str) -> Any:

@@ -73,6 +73,8 @@ def built(table: dict[str, Any] | None = None, **sections: Any) -> study.Study:
     ({"llm": "Qwen/Qwen3-8B"}, "trajectory.llm: nothing reads it with encoder = 'tabular'; leave it out, or set enc"),
     ({"lora_rank": 8}, "trajectory.lora_rank: nothing reads it with encoder = 'tabular'"),
     ({"encoder_depth": 3}, "leave it out, or set encoder = 'text'."),
+    ({"masked": 0.5}, "trajectory.masked: nothing reads it in clin-jepa (no stage masks hours); leave it out."),
+    ({"regulariser_weight": 2}, "trajectory.regulariser_weight: nothing reads it in clin-jepa (there is no regularise"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_when_the_file_is_read(table: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidStudy) as told:
@@ -131,6 +133,15 @@ def test_what_a_study_is_asked_is_what_its_arms_measure() -> None:
 def test_settings_that_their_own_encoder_reads_are_taken() -> None:
     assert built({"encoder": "text", "encoder_depth": 3}).trajectory["encoder_depth"] == 3
     assert built({"encoder": "llm", "llm": "x", "lora_rank": 2, "lora_alpha": 4, "tokens": 8}).trajectory["tokens"] == 8
+
+
+def test_a_setting_that_one_of_the_arms_reads_is_taken() -> None:
+    arms = ["clin-jepa", "clin-jepa-frozen-encoder", "clin-jepa-sigreg-cold"]
+    compare = {"arms": arms, "contrast": arms[:2], "metric": "auc-mean", "task": "icu-mortality"}
+    assert built({"masked": 0.5, "regulariser_weight": 2}, compare=compare).trajectory["masked"] == 0.5
+    bare = ["clin-jepa-masked-refinement", "clin-jepa-masked-refinement-cold"]
+    with pytest.raises(InvalidStudy, match=r"horizon: nothing reads it in masked-refinement, masked-refinement-cold"):
+        built({"horizon": 3}, compare={**compare, "arms": bare, "contrast": bare})
 
 
 def test_without_the_table_a_study_is_what_it_was() -> None:

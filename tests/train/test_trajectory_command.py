@@ -108,11 +108,22 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     (["--data", "icu", "--set", "areas_stays=7"], "areas_stays = 7: expected a whole number of at least 8"),
     (["--data", "icu", "--task", "kidney-failur"], "did you mean kidney-failure"),
     (["--data", "icu", "--splits", "3"], "a world is one seed"),
+    (["--data", "icu", "--set", "llm=x"], "llm = x: nothing reads it with encoder = 'tabular'; leave it out, or set"),
+    (["--data", "icu", "--set", "hidden=9", "--set", "encoder=text"], "hidden = 9: nothing reads it with encoder = 't"),
+    (["--data", "icu", "--set", "width=9", "--set", "encoder=llm"], "or set encoder = 'tabular' or 'text'"),
+    (["--data", "icu", "--set", "masked=.5"], r"masked = .5: nothing reads it in clin-jepa \(no stage masks hours\); l"),
+    (["--data", "icu", "--set", "severity_gap=1"], "severity_gap = 1: it is of the other hospital"),
     (["--data", "icu", "--device", "cuda"], "on the CPU alone"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(words: list[str], says: str, tmp_path: Path) -> None:
     with pytest.raises(SimlabError, match=says):
         main(["clin-jepa", *words, "--out", str(tmp_path / "run")])
+
+
+def test_what_is_simulated_for_roll_outs_is_unread_without_a_predictor(tmp_path: Path) -> None:
+    for key in trajectory_run.OF_ROLLING:
+        with pytest.raises(OutOfDomain, match=rf"{key} = 9: nothing reads it in masked-refinement \(nothing is rolled"):
+            main(["clin-jepa-masked-refinement", "--data", "icu", "--set", f"{key}=9", "--out", str(tmp_path)])
 
 
 def test_a_run_that_failed_leaves_its_folder_free(tmp_path: Path) -> None:
