@@ -3,8 +3,8 @@
 SOURCE is the ICU world (drift, geometry and tasks beside their optima) or a prepared cohort of hourly stays (repeated
 splits by subject; drift and geometry of the first). Comparators are arms that learn from labels alone.
 
-Run again, it goes on: a training that was killed goes on from its last checkpoint, one that ended is not repeated, and
-a finished run is shown as it was. The run's folder holds them.
+Run again, it goes on: a training that was killed goes on from its last checkpoint, one that ended is not repeated, nor
+is a split that was evaluated, and a finished run is shown as it was. The run's folder holds them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from simlab.files import write_text
 from simlab.limits import icu_charted
 from simlab.methods import Method
 from simlab.train import folder as run_folder
-from simlab.train import trajectory_text
+from simlab.train import trajectory_parts, trajectory_text
 from simlab.train.experiment import looked_at
 from simlab.training import trajectory
 from simlab.training.loop import Diverged
@@ -85,11 +85,13 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     names = [a.name for a in others]
     if options.data in WORLDS:
-        reports = [_world(options, method, names, given, sizes, texts, say, _checkpoint(folder, 0))]
+        report = _world(options, method, names, given, sizes, texts, say, _checkpoint(folder, 0))
+        parts = [trajectory_parts.part(report)]
     else:
-        reports = _cohort(options, method, names, given, say, folder)
-    shown = trajectory_text.shown(method, options, reports)
-    text = trajectory_text.page(method, options, reports, shown, folder)
+        by = trajectory_parts.made_with(frozen, compared, options.plugin)
+        parts = _cohort(options, method, names, given, say, folder, by)
+    shown = trajectory_text.shown(method, options, parts)
+    text = trajectory_text.page(method, options, parts, shown, folder)
     write_text(folder / REPORT, text + "\n")
     run_folder.save(folder / RESULT, {**frozen, **run_folder.provenance(), **shown})
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -132,7 +134,8 @@ def _checkpoint(folder: Path, index: int) -> Path:
 
 def _free(folder: Path) -> None:
     """A run that failed before a training was saved kept nothing: its folder is not another run's."""
-    if not (folder / RESULT).exists() and not any((folder / CHECKPOINTS).glob("*.pt")):
+    kept = (folder / RESULT, *(folder / CHECKPOINTS).glob("*.pt"), *(folder / "parts").glob("*.json"))
+    if not any(file.exists() for file in kept):
         with suppress(OSError):
             (folder / "run.json").unlink(missing_ok=True)
 
@@ -265,9 +268,10 @@ def _trained(method: Method, stays: Cohort, given: trajectory.Settings, seed: in
 
 def _cohort(
     options: argparse.Namespace, method: Method, names: Sequence[str], given: trajectory.Settings, say: Any,
-    folder: Path,
-) -> list[Report]:
-    """A report a split. The first is whole; the others have the tasks alone."""
+    folder: Path, by: dict[str, Any],
+) -> list[trajectory_parts.Part]:
+    """A report a split. The first is whole; the others have the tasks alone. A split that was finished before, by the
+    same (`trajectory_parts.made_with`), is read back."""
     cohort = there(load(Path(options.data)))
     binary = [t.name for t in cohort.tasks.values() if t.kind == "binary"]
     if not binary:
@@ -280,9 +284,14 @@ def _cohort(
         raise InvalidCohort("the cohort has no binary task with one label a stay; splits are drawn by it.")
     y = cohort.labels[stratum].astype(np.float64)
     never = looked_at(cohort) if options.test_among == "unseen" else None
-    reports = []
+    parts, notes = [], _hours(given.max_hours, int(cohort.length.max()))
     for index, (train, test) in enumerate(splits.repeated(cohort.subject, y, options.splits, options.test_share,
                                                           options.seed, never)):
+        done = trajectory_parts.kept(folder, index, by)
+        if done is not None:
+            say(f"split {index + 1}/{options.splits}: finished before")
+            parts.append(done)
+            continue
         mine, held = cohort.take(train), cohort.take(test)
         say(f"split {index + 1}/{options.splits}: training {method.name} on {len(mine)} stays, {given.steps} steps")
         first = rng.integer(options.seed, index, "initialisation")
@@ -291,9 +300,10 @@ def _cohort(
                      seed=rng.integer(options.seed, index, "adaptation"))
         if index:
             plan = replace(plan, decode=False, contexts=(), draws=2)
-        reports.append(evaluate(backbone, mine, held, plan, None, "state", say if not index else lambda text: None))
-    notes = _hours(given.max_hours, int(cohort.length.max()))
-    return [replace(report, notes=(*report.notes, *notes)) for report in reports]
+        report = evaluate(backbone, mine, held, plan, None, "state", say if not index else lambda text: None)
+        parts.append(trajectory_parts.part(replace(report, notes=(*report.notes, *notes)), shown=not index))
+        trajectory_parts.keep(folder, index, parts[-1], by)
+    return parts
 
 
 def _hours(windows: int, stays: int, world: bool = False) -> list[str]:

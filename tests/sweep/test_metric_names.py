@@ -83,7 +83,8 @@ def test_what_an_arm_without_a_predictor_never_has_is_not_read_of_it(metric: str
     with pytest.raises(InvalidStudy, match=f"'{metric}': {BARE} has no predictor that is trained.*compare.contrast"):
         asked(metric, ["clin-jepa", BARE])
     beside = asked(metric, [*BACKBONES, BARE], BACKBONES)
-    assert metrics.empty(beside) == f"no row of {metric}: {BARE} has no predictor that is trained, and rolls nothing out"
+    assert metrics.empty(beside) == (f"no row of {metric}: {BARE} has no predictor that is trained, and rolls nothing "
+                                     "out")
     assert metrics.empty(asked("auc-mean", [*BACKBONES, BARE], BACKBONES)) == ""
 
 
