@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from figures.style import LINES, WIDE
+from figures.style import LINES
+from figures.trajectory_panels import panels
 from figures.trajectory_rows import paired, record, values
 
 if TYPE_CHECKING:
@@ -42,28 +44,14 @@ def numbers(*studies: Published) -> list[dict[str, Any]]:
 
 def draw(data: Data) -> Figure:
     """A panel a metric; a row an edit, those that were run after both starts first."""
-    from matplotlib.figure import Figure
-
     starts = {place: {r["series"] for r in data.numbers if r["place"] == place} for place in
               dict.fromkeys(r["place"] for r in data.numbers)}
     rows = sorted(starts, key=lambda place: (place not in NO_PHASE0, -len(starts[place])))
-    figure = Figure(figsize=(WIDE, 1.3 + 0.17 * len(rows)), layout="constrained")
-    panels = figure.subplots(1, len(METRICS), sharey=True)
-    handles: dict[str, Any] = {}
-    for panel, (metric, words) in zip(panels, METRICS.items(), strict=True):
-        for r in (r for r in data.numbers if r["metric"] == metric):
-            place = STARTS.index(r["series"])
-            colour, _, mark = LINES[place]
-            y = rows.index(r["place"]) + (0 if place == 2 else (place - 0.5) * 0.28)
-            panel.plot([r["low"], r["high"]], [y, y], color=colour, linewidth=0.9)
-            handles[r["series"]], = panel.plot([r["mean"]], [y], mark, color=colour, markersize=3, linestyle="none")
-        panel.axvline(0, color="#888888", linewidth=0.6, zorder=1)
-        panel.set_title(words, loc="left")
-        panel.locator_params(axis="x", nbins=3)
-        panel.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("the edited curriculum minus the whole one of the same start, and 95 % interval over seeds",
-                     fontsize=7)
-    panels[0].set_yticks(range(len(rows)), rows)
-    panels[0].invert_yaxis()
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
-    return figure
+
+    def look(r: Mapping[str, Any]) -> tuple[str, str, float, float]:
+        place = STARTS.index(r["series"])
+        colour, _, mark = LINES[place]
+        return colour, mark, 3, 0 if place == 2 else (place - 0.5) * 0.28
+
+    return panels(data.numbers, METRICS, rows, look, "the edited curriculum minus the whole one of the same start, and "
+                  "95 % interval over seeds", 3)

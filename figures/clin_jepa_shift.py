@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from figures.style import LINES, WIDE
+from figures.style import LINES
+from figures.trajectory_panels import panels
 from figures.trajectory_rows import limits, paired, record, values
 
 if TYPE_CHECKING:
@@ -50,30 +52,17 @@ def gaps(point: Any) -> str:
 
 def draw(data: Data) -> Figure:
     """A panel a metric; a row each way in which the hospitals differ."""
-    from matplotlib.figure import Figure
-
     cells = sorted({(r["place"].count("+"), r["cell"], r["place"]) for r in data.numbers})
-    rows = [place for _, _, place in cells]
     arms = list(dict.fromkeys(r["series"] for r in data.numbers))
-    figure = Figure(figsize=(WIDE, 1.3 + 0.17 * len(rows)), layout="constrained")
-    panels = figure.subplots(1, len(METRICS), sharey=True)
-    handles: dict[str, Any] = {}
-    for panel, (metric, words) in zip(panels, METRICS.items(), strict=True):
-        for r in (r for r in data.numbers if r["metric"] == metric):
-            place = arms.index(r["series"])
-            colour, mark = ("#888888", "|") if r["series"] == BEST else LINES[place][::2]
-            y = rows.index(r["place"]) + (0 if r["series"] == BEST else (place - 0.5) * 0.28)
-            if r["low"] is not None:
-                panel.plot([r["low"], r["high"]], [y, y], color=colour, linewidth=0.9)
-            handles[r["series"]], = panel.plot([r["mean"]], [y], mark, color=colour, linestyle="none",
-                                               markersize=7 if r["series"] == BEST else 3)
-        panel.axvline(0, color="#888888", linewidth=0.6, zorder=1)
-        panel.set_title(words, loc="left")
-        panel.locator_params(axis="x", nbins=2)
+
+    def look(r: Mapping[str, Any]) -> tuple[str, str, float, float]:
+        if r["series"] == BEST:
+            return "#888888", "|", 7, 0
+        place = arms.index(r["series"])
+        return *LINES[place][::2], 3, (place - 0.5) * 0.28
+
+    figure = panels(data.numbers, METRICS, [place for _, _, place in cells], look,
+                    "hospital B with the gap minus without it, and 95 % interval over seeds", 2)
+    for panel in figure.axes:
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
-        panel.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("hospital B with the gap minus without it, and 95 % interval over seeds", fontsize=7)
-    panels[0].set_yticks(range(len(rows)), rows)
-    panels[0].invert_yaxis()
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
     return figure

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlab.errors import DamagedFile, OutOfDomain, Parser, SimlabError, command
-from simlab.sweep import forecast, plan, stop, study
+from simlab.sweep import forecast, metrics, plan, stop, study
 from simlab.sweep.folder import Folder
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
@@ -146,7 +146,7 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
 
     options = _options(out, args, function)
     if not args.quiet:
-        print(_headline(chosen, out), file=sys.stderr)
+        print(_headline(chosen, out), *filter(None, [metrics.empty(chosen)]), sep="\n", file=sys.stderr)
     if function is None and args.shard is None and not args.collect:
         plan.check_budget(chosen)
         foretold = _foretell(chosen, out, args)[0]
@@ -275,6 +275,8 @@ def _dry_run(chosen: Study, out: Path, args: argparse.Namespace, probe: bool) ->
     spared = f" (the stage cache spares {facts['trainings_spared']})" if facts["trainings_spared"] else ""
     print(f"{chosen.name}: {chosen.question}" if chosen.question else chosen.name)
     print(f"  cells      {facts['cells']} ({_shape(chosen)}), {chosen.n_seeds} seeds, {len(chosen.arms)} arms")
+    if metrics.empty(chosen):
+        print(f"  metric     {metrics.empty(chosen)}")
     print(f"  shards     {facts['jobs']} jobs, each a shard, of which {facts['jobs_to_do']} are to do")
     print(f"  trainings  {facts['trainings']} pretrainings, of which {facts['trainings_to_do']} are to do{spared}")
     about = "" if seconds is None else "about "

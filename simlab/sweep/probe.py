@@ -21,7 +21,7 @@ from simlab.sweep.cache import BLOCK
 from simlab.sweep.job import _Evaluation
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
-from simlab.sweep.stages import Stages, trained
+from simlab.sweep.stages import Stages, followed, trained
 from simlab.training import search
 from simlab.training.loop import POINTS
 from simlab.training.points import EXACT
@@ -55,11 +55,12 @@ def probe(study: Study, job: Job) -> list[dict[str, Any]]:
     for place, spec in enumerate(specs):
         one = Job(0, (0,), (seed,), job.device, job.threads)
         stages = Stages(study, one, quick, spec)
-        source, (_, views) = _timed(lambda s=stages: s.unlabelled(seed))
+        source, (cohort, views) = _timed(lambda s=stages: s.unlabelled(seed))
         found["source"] = max(source, found.get("source", 0.0))
         if place == 0:
+            watched = {**views, **followed(cohort)}  # as in a run, whose online probes are read at each point
             for arm in _recipes(arms):
-                seconds, size, curve = _pretraining(arm, stages, views, settings, len(job.seeds))
+                seconds, size, curve = _pretraining(arm, stages, watched, settings, len(job.seeds))
                 found["pretrain"].append(seconds)
                 found["encoder_bytes"] += size
                 found["curve_bytes"] = max(curve, found["curve_bytes"])

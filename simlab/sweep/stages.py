@@ -155,7 +155,7 @@ class Stages:
 
         def train() -> list[Encoders | Failed]:
             progress.count("pretraining", len(seeds))
-            views = [{**shown, **_followed(cohort)} for cohort, shown in map(self.unlabelled, seeds)]
+            views = [{**shown, **followed(cohort)} for cohort, shown in map(self.unlabelled, seeds)]
             return trained(arm, views, self.source(seeds[0]).presentation, self.settings, pairs)
 
         key = self.keys.pretraining(self.spec, arm)
@@ -317,7 +317,7 @@ def trained(
     return pretrain.pretrain(data, arm, settings, pairs)
 
 
-def _followed(cohort: Cohort) -> Views:
+def followed(cohort: Cohort) -> Views:
     """What the online probe reads along a training: the true factors, those with one value a record."""
     return {f"{PREFIX}{name}": np.asarray(x, dtype=np.float32).reshape(len(cohort), -1)
             for name, x in cohort.factors.items() if x.size and x.ndim < 3}

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from simlab import methods
+from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy, OutOfDomain
 from simlab.sweep import fields
 from simlab.sweep.schema import Study
-from simlab.training.curricula import Stage, find
+from simlab.training.curricula import Curriculum, find
 from simlab.training.method import Method
 from simlab.training.points import COLD
-from simlab.training.trajectory_settings import DOMAINS, OF_TRAIN, Settings, expected, fits, of_study
+from simlab.training.trajectory_settings import DOMAINS, OF_TRAIN, Settings, expected, fits, of_study, unread
 
 TABLE = "trajectory"
+WORLD = "icu"  # of those that come with simlab
 LANGUAGE_MODEL = "llm"
 LIBRARIES = ("transformers", "peft")  # that a language model's numbers follow from too
 KEYS = tuple(f.name for f in fields_of(Settings) if f.name not in OF_TRAIN)
@@ -30,8 +32,6 @@ LEAST_HOURS = 30  # a study's drift is asked after 24 hours
 # What `simlab.trajectories.arms.measure` asks (its STUDIED, in numbers alone): horizons after the context, and the span
 # of hours over which displacement is taken.
 CONTEXT, HORIZONS, SPAN = 24, (6, 12, 24, 48), 48
-# Settings that one encoder alone reads.
-READ_BY = {"encoder_depth": "text", "llm": "llm", "lora_rank": "llm", "lora_alpha": "llm", "tokens": "llm"}
 
 
 def settled(study: Study, raw: Mapping[str, Any]) -> Study:
@@ -40,6 +40,9 @@ def settled(study: Study, raw: Mapping[str, Any]) -> Study:
     if whole and study.design.kind == "tune":
         raise InvalidStudy(f"design.kind = 'tune': {whole[0]} reads whole stays and has no fit of one task whose "
                            "settings could be tuned; leave it out, or take another design.")
+    if whole and study.world != WORLD and str(find_world(study.world).module).startswith("simlab."):
+        raise InvalidStudy(f"world.name = '{study.world}': {whole[0]} reads whole stays by the hour, and needs the "
+                           f"world '{WORLD}' (or a plug-in's).")
     if raw and not whole:
         raise InvalidStudy(f"[{TABLE}] is for arms that read whole stays (clin-jepa and its like); compare.arms names "
                            "none.")
@@ -53,9 +56,9 @@ def settled(study: Study, raw: Mapping[str, Any]) -> Study:
     given = {key: _checked(key, value) for key, value in raw.items()}
     encoder = given.get("encoder", Settings.encoder)
     for key in given:
-        if READ_BY.get(key, encoder) != encoder:
-            raise InvalidStudy(f"{TABLE}.{key}: nothing reads it with encoder = {encoder!r}; leave it out, or set "
-                               f"encoder = {READ_BY[key]!r}.")
+        why = unread(key, encoder, [_curriculum(methods.find(arm)) for arm in whole])
+        if why:
+            raise InvalidStudy(f"{TABLE}.{key}: {why}.")
     windows = given.get("max_hours", Settings.max_hours)
     lengths = ((f"{TABLE}.max_hours", windows), *(("hours", stays) for stays in _hours(study)))
     for key, hours in lengths:
@@ -77,7 +80,7 @@ def _reached(metric: str, lengths: Sequence[tuple[str, int]]) -> None:
     if metric.startswith("displacement-") and hours < SPAN:
         raise InvalidStudy(f"compare.metric = {metric!r}: displacement is taken over {SPAN} hours, {key} is {hours}.")
     name, _, horizon = metric.rpartition("-")
-    if name.startswith(("drift", "mase-", "own-stay")):
+    if name.startswith(("drift", "mase-", "own-stay", "part-")):
         there = [str(h) for h in HORIZONS if h <= hours - CONTEXT]
         if horizon not in there:
             raise InvalidStudy(f"compare.metric = {metric!r}: expected a horizon of {', '.join(there)} h, as far as "
@@ -138,11 +141,18 @@ def texts(study: Study) -> int:
     """The texts that its trainings read at most: every hour's two and the static one of a batch's windows, in each step
     once, and once more by a target encoder."""
     given = of_study(study.train, study.trajectory)
-    stages = [stage for arm in map(methods.find, study.arms) if arm.trajectory for stage in _stages(arm)]
+    stages = [stage for arm in map(methods.find, study.arms) if arm.trajectory for stage in _curriculum(arm).stages]
     readings = sum(stage.length(given.steps) * (1 + (stage.target == "ema")) for stage in stages)
     return study.n_seeds * readings * given.batch * (2 * given.max_hours + 1)
 
 
-def _stages(arm: Method) -> list[Stage]:
-    cold = arm.trajectory.endswith(COLD)
-    return [s for s in find(arm.trajectory.removesuffix(COLD)).stages if not (cold and s.objective == "phase0")]
+def predicts(arm: Method) -> bool:
+    """Whether its curriculum trains a predictor, so that it can roll out."""
+    return _curriculum(arm).predicts
+
+
+def _curriculum(arm: Method) -> Curriculum:
+    """The arm's curriculum; NAME-cold is NAME without phase 0."""
+    name = arm.trajectory.removesuffix(COLD)
+    found = find(name)
+    return replace(found.without("phase0"), name=arm.trajectory) if name != arm.trajectory else found

@@ -3,8 +3,8 @@
 SOURCE is the ICU world (drift, geometry and tasks beside their optima) or a prepared cohort of hourly stays (repeated
 splits by subject; drift and geometry of the first). Comparators are arms that learn from labels alone.
 
-Run again, it goes on: a training that was killed goes on from its last checkpoint, one that ended is not repeated, and
-a finished run is shown as it was. The run's folder holds them.
+Run again, it goes on: a training that was killed goes on from its last checkpoint, one that ended is not repeated, nor
+is a split that was evaluated, and a finished run is shown as it was. The run's folder holds them.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from simlab.files import write_text
 from simlab.limits import icu_charted
 from simlab.methods import Method
 from simlab.train import folder as run_folder
-from simlab.train import trajectory_text
+from simlab.train import trajectory_parts, trajectory_text
 from simlab.train.experiment import looked_at
 from simlab.training import trajectory
 from simlab.training.loop import Diverged
-from simlab.training.trajectory_settings import DOMAINS, expected, fits
+from simlab.training.trajectory_settings import DOMAINS, expected, fits, unread
 from simlab.trajectories import arms, optimum
 from simlab.trajectories.evaluate import Plan, Report, evaluate
 from simlab.trajectories.trained import Trained, there
@@ -56,6 +56,7 @@ RESULT, REPORT, CHECKPOINTS = "result.json", "report.txt", "pretraining"  # in t
 SHOWN = ("method", "data", "splits", "report", "tasks")
 SIZES = {"n_test": 600, "optimum_stays": 60, "optimum_particles": 48, "charted_particles": icu_charted.PARTICLES,
          "areas_stays": 200}  # of the world, --set too
+OF_ROLLING = ("optimum_stays", "optimum_particles", "charted_particles")
 OF_EVALUATION = tuple(name for name in SIZES if name != "n_test")  # how finely the optima are simulated
 
 
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     method, others = compared[0], compared[1:]
     _refuse(options, others)
     torch.set_num_threads(options.threads)
-    given, sizes, texts = _settings(options)
+    given, sizes, texts = _settings(options, method)
     prepared = options.data not in WORLDS and Path(options.data).is_file()
     # A prepared cohort is its records, wherever they lie and however the path is written.
     source = {"data": "a prepared cohort", "sha256": run_folder.sha256(Path(options.data))} if prepared else {}
@@ -84,11 +85,13 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     names = [a.name for a in others]
     if options.data in WORLDS:
-        reports = [_world(options, method, names, given, sizes, texts, say, _checkpoint(folder, 0))]
+        report = _world(options, method, names, given, sizes, texts, say, _checkpoint(folder, 0))
+        parts = [trajectory_parts.part(report)]
     else:
-        reports = _cohort(options, method, names, given, say, folder)
-    shown = trajectory_text.shown(method, options, reports)
-    text = trajectory_text.page(method, options, reports, shown, folder)
+        by = trajectory_parts.made_with(frozen, compared, options.plugin)
+        parts = _cohort(options, method, names, given, say, folder, by)
+    shown = trajectory_text.shown(method, options, parts)
+    text = trajectory_text.page(method, options, parts, shown, folder)
     write_text(folder / REPORT, text + "\n")
     run_folder.save(folder / RESULT, {**frozen, **run_folder.provenance(), **shown})
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -131,13 +134,17 @@ def _checkpoint(folder: Path, index: int) -> Path:
 
 def _free(folder: Path) -> None:
     """A run that failed before a training was saved kept nothing: its folder is not another run's."""
-    if not (folder / RESULT).exists() and not any((folder / CHECKPOINTS).glob("*.pt")):
+    kept = (folder / RESULT, *(folder / CHECKPOINTS).glob("*.pt"), *(folder / "parts").glob("*.json"))
+    if not any(file.exists() for file in kept):
         with suppress(OSError):
             (folder / "run.json").unlink(missing_ok=True)
 
 
-def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[str, int], dict[str, str]]:
-    """The trainer's settings, sizes and (in a world) knobs as text, from `--set`. Raises OutOfDomain, UnknownName."""
+def _settings(
+    options: argparse.Namespace, method: Method
+) -> tuple[trajectory.Settings, dict[str, int], dict[str, str]]:
+    """The trainer's settings, sizes and (in a world) knobs as text, from `--set`; each is one that this run reads.
+    Raises OutOfDomain, UnknownName."""
     types = {f.name: f.type for f in fields(trajectory.Settings)}
     world = find_world(options.data).knobs if options.data in WORLDS else ()
     known = [name for k in world for name in dict.fromkeys((k.name, k.symbol))]
@@ -158,7 +165,25 @@ def _settings(options: argparse.Namespace) -> tuple[trajectory.Settings, dict[st
             texts[key] = text
         else:
             raise unknown("setting", key, [*types, *(SIZES if options.data in WORLDS else ()), *known])
+    _all_read(options, method, chosen)
     return trajectory.Settings(**chosen), sizes, texts
+
+
+def _all_read(options: argparse.Namespace, method: Method, chosen: dict[str, Any]) -> None:
+    """Refuse what was set and nothing would read. Raises OutOfDomain."""
+    curriculum = arms.curriculum(method)
+    encoder = chosen.get("encoder", trajectory.Settings.encoder)
+    target = {name for k in (find_world(WORLD).knobs if options.data == WORLD else ()) if k.stage == "target"
+              for name in (k.name, k.symbol)}
+    for key, _, text in (pair.partition("=") for pair in options.set):
+        why = unread(key, encoder, [curriculum])
+        if key in OF_ROLLING and not curriculum.predicts:
+            why = f"nothing reads it in {curriculum.name} (nothing is rolled out); leave it out"
+        if key in target:
+            why = ("it is of the other hospital, and this command samples one; leave it out, or sweep it (python -m "
+                   "simlab.sweep clin-jepa-shift)")
+        if why:
+            raise OutOfDomain(f"--set {key} = {text}: {why}.")
 
 
 def _typed(key: str, text: str) -> Any:
@@ -243,9 +268,10 @@ def _trained(method: Method, stays: Cohort, given: trajectory.Settings, seed: in
 
 def _cohort(
     options: argparse.Namespace, method: Method, names: Sequence[str], given: trajectory.Settings, say: Any,
-    folder: Path,
-) -> list[Report]:
-    """A report a split. The first is whole; the others have the tasks alone."""
+    folder: Path, by: dict[str, Any],
+) -> list[trajectory_parts.Part]:
+    """A report a split. The first is whole; the others have the tasks alone. A split that was finished before, by the
+    same (`trajectory_parts.made_with`), is read back."""
     cohort = there(load(Path(options.data)))
     binary = [t.name for t in cohort.tasks.values() if t.kind == "binary"]
     if not binary:
@@ -258,9 +284,14 @@ def _cohort(
         raise InvalidCohort("the cohort has no binary task with one label a stay; splits are drawn by it.")
     y = cohort.labels[stratum].astype(np.float64)
     never = looked_at(cohort) if options.test_among == "unseen" else None
-    reports = []
+    parts, notes = [], _hours(given.max_hours, int(cohort.length.max()))
     for index, (train, test) in enumerate(splits.repeated(cohort.subject, y, options.splits, options.test_share,
                                                           options.seed, never)):
+        done = trajectory_parts.kept(folder, index, by)
+        if done is not None:
+            say(f"split {index + 1}/{options.splits}: finished before")
+            parts.append(done)
+            continue
         mine, held = cohort.take(train), cohort.take(test)
         say(f"split {index + 1}/{options.splits}: training {method.name} on {len(mine)} stays, {given.steps} steps")
         first = rng.integer(options.seed, index, "initialisation")
@@ -269,9 +300,10 @@ def _cohort(
                      seed=rng.integer(options.seed, index, "adaptation"))
         if index:
             plan = replace(plan, decode=False, contexts=(), draws=2)
-        reports.append(evaluate(backbone, mine, held, plan, None, "state", say if not index else lambda text: None))
-    notes = _hours(given.max_hours, int(cohort.length.max()))
-    return [replace(report, notes=(*report.notes, *notes)) for report in reports]
+        report = evaluate(backbone, mine, held, plan, None, "state", say if not index else lambda text: None)
+        parts.append(trajectory_parts.part(replace(report, notes=(*report.notes, *notes)), shown=not index))
+        trajectory_parts.keep(folder, index, parts[-1], by)
+    return parts
 
 
 def _hours(windows: int, stays: int, world: bool = False) -> list[str]:

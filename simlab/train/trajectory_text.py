@@ -11,27 +11,25 @@ import numpy as np
 
 from simlab.evaluation import intervals
 from simlab.methods import Method
-from simlab.trajectories import show
-from simlab.trajectories.evaluate import Report
+from simlab.train.trajectory_parts import Part
 
 
-def shown(method: Method, options: argparse.Namespace, reports: Sequence[Report]) -> dict[str, Any]:
+def shown(method: Method, options: argparse.Namespace, parts: Sequence[Part]) -> dict[str, Any]:
     """What is printed as JSON: the first report, and over splits the mean AUROC of every task and arm."""
-    return {"method": method.name, "data": options.data, "splits": len(reports), "report": show.plain(reports[0]),
-            "tasks": _over_splits(reports, options.test_share)}
+    return {"method": method.name, "data": options.data, "splits": len(parts), "report": parts[0]["report"],
+            "tasks": _over_splits(parts, options.test_share)}
 
 
-def _over_splits(reports: Sequence[Report], share: float) -> list[dict[str, Any]]:
+def _over_splits(parts: Sequence[Part], share: float) -> list[dict[str, Any]]:
     """Mean AUROC over splits with Nadeau-Bengio intervals, and the encoded arm minus each; one split has none."""
-    if len(reports) < 2:
+    if len(parts) < 2:
         return []
     n_train, n_test = round(1000 * (1 - share)), round(1000 * share)  # the correction needs their ratio alone
     rows = []
-    for task, arm in dict.fromkeys((r.task, r.arm) for report in reports for r in report.tasks):
-        of = [next((r.auroc.value for r in p.tasks if (r.task, r.arm) == (task, arm) and r.auroc), None)
-              for p in reports]
-        base = [next((r.auroc.value for r in p.tasks if (r.task, r.arm) == (task, "encoded") and r.auroc), None)
-                for p in reports]
+    areas = [{(r["task"], r["arm"]): r["auroc"] and r["auroc"]["value"] for r in part["report"]["tasks"]}
+             for part in parts]
+    for task, arm in dict.fromkeys(row for found in areas for row in found):
+        of, base = ([found.get((task, name)) for found in areas] for name in (arm, "encoded"))
         both = [(a, b) for a, b in zip(of, base, strict=True) if a is not None and b is not None]
         if len(both) < 2:
             continue
@@ -45,13 +43,13 @@ def _over_splits(reports: Sequence[Report], share: float) -> list[dict[str, Any]
 
 
 def page(
-    method: Method, options: argparse.Namespace, reports: Sequence[Report], found: dict[str, Any], folder: Path
+    method: Method, options: argparse.Namespace, parts: Sequence[Part], found: dict[str, Any], folder: Path
 ) -> str:
     """What is printed: the first report, and over splits every task and arm. found: of `shown`."""
-    head = f"{method.name} on {options.data}" + (f", split 1 of {len(reports)}" if len(reports) > 1 else "")
-    blocks = [head, show.text(reports[0])]
+    head = f"{method.name} on {options.data}" + (f", split 1 of {len(parts)}" if len(parts) > 1 else "")
+    blocks = [head, parts[0]["text"]]
     if found["tasks"]:
-        lines = [f"Over {len(reports)} splits by subject, AUROC (Nadeau-Bengio, 95 %):", ""]
+        lines = [f"Over {len(parts)} splits by subject, AUROC (Nadeau-Bengio, 95 %):", ""]
         for row in found["tasks"]:
             gap = row["encoded_minus_it"]
             more = f"   encoded minus it {_three(gap)}, detectable {row['detectable']:.3f}" if gap else ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from simlab.environments.knob import Choice, Interval
 from simlab.errors import OutOfDomain
+from simlab.training.curricula import Curriculum
 
 ENCODERS = ("tabular", "text", "llm")
 REDUCTIONS = ("mean", "sum")
@@ -31,6 +32,32 @@ OF_TRAIN: Mapping[str, str] = MappingProxyType({
     **{name: name for name in ("width", "hidden", "depth", "steps", "batch", "weight_decay")},
     "rate_predictor": "learning_rate"})
 OF_STUDIES: Mapping[str, int] = MappingProxyType({"inner": 32, "heads": 2, "inside": 64})  # unless it says otherwise
+# Settings that some encoders alone read.
+READ_BY: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "width": ("tabular", "text"), "hidden": ("tabular",), "encoder_depth": ("text",),
+    **dict.fromkeys(("llm", "lora_rank", "lora_alpha", "tokens"), ("llm",))})
+Asks = Callable[[Curriculum], bool]
+
+
+def _any(of: Curriculum, **fields: object) -> bool:
+    """Whether a stage that has steps is like this."""
+    return any(all(getattr(s, k) == v for k, v in fields.items()) for s in of.stages if s.length(10**6))
+
+
+# Settings that some curricula alone read: which, and what the others are without.
+_PREDICTS: tuple[Asks, str] = (lambda c: _any(c, objective="predict"), "no stage trains a predictor")
+_ROLLS: tuple[Asks, str] = (
+    lambda c: any(_any(c, objective="predict", rollout=how) for how in ("native", "teacher_forced")),
+    "no stage rolls a predictor out")
+READ_IN: Mapping[str, tuple[Asks, str]] = MappingProxyType({
+    **dict.fromkeys(("mode", "dropout", "attention_dropout"), _PREDICTS),
+    **dict.fromkeys(("horizon", "per_sample_k"), _ROLLS),
+    "masked": (lambda c: _any(c, objective="masked"), "no stage masks hours"),
+    "tau": (lambda c: _any(c, ema=True), "no target encoder follows"),
+    "rate_encoder": (lambda c: _any(c, train_encoder=True), "no stage trains the encoder"),
+    "regulariser_weight": (lambda c: c.regulariser != "none" and any(
+        _any(c, objective=of, train_encoder=True) for of in ("predict", "masked")), "there is no regulariser"),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,6 +107,18 @@ class Settings:
             raise OutOfDomain(f"heads = {self.heads}: expected a divisor of inner, which is {self.inner}.")
         if self.encoder == "text" and self.width % 2:
             raise OutOfDomain(f"width = {self.width}: the text encoder's two heads need an even one.")
+
+
+def unread(key: str, encoder: str, curricula: Sequence[Curriculum]) -> str:
+    """Why nothing reads a setting with this encoder and in these curricula, and what to do; "" where something does."""
+    readers = READ_BY.get(key, ENCODERS)
+    if encoder not in readers:
+        return (f"nothing reads it with encoder = {encoder!r}; leave it out, or set encoder = "
+                f"{' or '.join(map(repr, readers))}")
+    asks, without = READ_IN.get(key, (lambda c: True, ""))
+    if any(asks(curriculum) for curriculum in curricula):
+        return ""
+    return f"nothing reads it in {', '.join(c.name for c in curricula)} ({without}); leave it out"
 
 
 def fits(value: object, domain: Interval | Choice | type) -> bool:

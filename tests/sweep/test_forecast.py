@@ -11,8 +11,8 @@ import pytest
 
 from simlab.environments import icu
 from simlab.environments.registry import WORLDS
-from simlab.errors import command
-from simlab.sweep import forecast, job, plan, probe, study
+from simlab.errors import OutOfDomain, command
+from simlab.sweep import forecast, job, plan, probe, stages, study
 from simlab.sweep.__main__ import main
 from simlab.sweep.schema import Study
 from simlab.sweep.stages import Stages
@@ -59,6 +59,23 @@ def test_a_slice_foretells_the_whole(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.entry")) / 1e6
     assert size / 3 < forecast.disk(tiny, plan.jobs(tiny, cache="here"), times) < 3 * size
     assert len(times["pretrain"]) == 2 and len(times["cells"]) == 3 and times["encoder_bytes"] > 1000
+
+
+def test_a_slice_is_pretrained_on_all_that_a_run_is(tiny: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What online probes read at each point too: of the study `width` they are up to half of a pretraining's time."""
+    seen: dict[str, set[str]] = {}
+
+    def enough(where: str) -> Any:
+        def trained(arm: Any, views: Any, *_: Any) -> Any:
+            seen[where] = set(views[0])
+            raise OutOfDomain("enough")
+
+        return trained
+
+    monkeypatch.setattr(probe, "trained", enough("slice"))
+    monkeypatch.setattr(stages, "trained", enough("run"))
+    probe.probe(tiny, plan.jobs(tiny)[0])
+    assert seen["slice"] == seen["run"] >= {"image", "clinical", "subject", "probe/c", "probe/u"}
 
 
 def test_each_stage_counts_as_often_as_it_runs(tiny: Study, monkeypatch: pytest.MonkeyPatch) -> None:

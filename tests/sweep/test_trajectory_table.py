@@ -40,7 +40,7 @@ n_labelled = [70]
 [compare]
 arms = ["clin-jepa", "logistic"]
 contrast = ["clin-jepa", "logistic"]
-metric = "auc-mean"
+metric = "auc-label"
 task = "icu-mortality"
 [seeds]
 looks = [1]
@@ -73,6 +73,8 @@ def built(table: dict[str, Any] | None = None, **sections: Any) -> study.Study:
     ({"llm": "Qwen/Qwen3-8B"}, "trajectory.llm: nothing reads it with encoder = 'tabular'; leave it out, or set enc"),
     ({"lora_rank": 8}, "trajectory.lora_rank: nothing reads it with encoder = 'tabular'"),
     ({"encoder_depth": 3}, "leave it out, or set encoder = 'text'."),
+    ({"masked": 0.5}, "trajectory.masked: nothing reads it in clin-jepa (no stage masks hours); leave it out."),
+    ({"regulariser_weight": 2}, "trajectory.regulariser_weight: nothing reads it in clin-jepa (there is no regularise"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_when_the_file_is_read(table: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidStudy) as told:
@@ -100,6 +102,7 @@ def test_a_table_that_no_arm_reads_and_tuning_of_whole_stays_are_refused() -> No
 @pytest.mark.parametrize(("metric", "hours", "windows", "says"), [
     ("drift-48", 72, 40, "expected a horizon of 6, 12 h, as far as trajectory.max_hours = 40 goes after 24 hours"),
     ("drift-fixed-zero-24", 36, 72, "expected a horizon of 6, 12 h, as far as hours = 36 goes"),
+    ("part-underfit-48", 71, 72, "expected a horizon of 6, 12, 24 h"),
     ("drift-49", 72, 72, "expected a horizon of 6, 12, 24, 48 h"), ("drift-fixed", 72, 72, "expected a horizon"),
     ("mase-copy-48", 71, 72, "expected a horizon of 6, 12, 24 h"), ("own-stay-7", 72, 72, "expected a horizon of 6,"),
     ("displacement-throughout-latent", 72, 40, "is taken over 48 hours, trajectory.max_hours is 40."),
@@ -110,7 +113,8 @@ def test_a_metric_that_no_row_will_have_is_told_when_the_study_is_read(
     metric: str, hours: int, windows: int, says: str
 ) -> None:
     """Horizons are 6, 12, 24, 48 as far as the shorter of stays and windows goes after the context of 24."""
-    compare = {**tomllib.loads(TEXT)["compare"], "metric": metric}
+    arms = ["clin-jepa", "clin-jepa-cold"]
+    compare = {"arms": arms, "contrast": arms, "metric": metric, "task": "icu-mortality"}
     sections = {"compare": compare, "world": {"name": "icu", "knobs": {"hours": hours}}}
     if not says:
         assert built({"max_hours": windows}, **sections).metric == metric
@@ -129,6 +133,15 @@ def test_what_a_study_is_asked_is_what_its_arms_measure() -> None:
 def test_settings_that_their_own_encoder_reads_are_taken() -> None:
     assert built({"encoder": "text", "encoder_depth": 3}).trajectory["encoder_depth"] == 3
     assert built({"encoder": "llm", "llm": "x", "lora_rank": 2, "lora_alpha": 4, "tokens": 8}).trajectory["tokens"] == 8
+
+
+def test_a_setting_that_one_of_the_arms_reads_is_taken() -> None:
+    arms = ["clin-jepa", "clin-jepa-frozen-encoder", "clin-jepa-sigreg-cold"]
+    compare = {"arms": arms, "contrast": arms[:2], "metric": "auc-mean", "task": "icu-mortality"}
+    assert built({"masked": 0.5, "regulariser_weight": 2}, compare=compare).trajectory["masked"] == 0.5
+    bare = ["clin-jepa-masked-refinement", "clin-jepa-masked-refinement-cold"]
+    with pytest.raises(InvalidStudy, match=r"horizon: nothing reads it in masked-refinement, masked-refinement-cold"):
+        built({"horizon": 3}, compare={**compare, "arms": bare, "contrast": bare})
 
 
 def test_without_the_table_a_study_is_what_it_was() -> None:

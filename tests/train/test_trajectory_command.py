@@ -13,6 +13,7 @@ import toy_stays
 from simlab.cohort import Cohort, save
 from simlab.errors import OutOfDomain, SimlabError
 from simlab.evaluation import drift
+from simlab.sweep import keys
 from simlab.train import trajectory_run
 from simlab.train.__main__ import main
 from simlab.training.loop import Diverged
@@ -28,7 +29,22 @@ def told_arms(rows: dict) -> list[str]:
     return [arm for _, arm in rows]
 
 
-def test_a_prepared_cohort_over_two_splits(tmp_path: Path, rng: np.random.Generator, capsys) -> None:
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The evaluations from now on, by their number of training stays."""
+    calls: list[int] = []
+    plain = trajectory_run.evaluate
+
+    def one(backbone: Trained, train: Cohort, *rest: Any) -> Report:
+        calls.append(len(train))
+        return plain(backbone, train, *rest)
+
+    monkeypatch.setattr(trajectory_run, "evaluate", one)
+    return calls
+
+
+def test_a_prepared_cohort_over_two_splits(
+    tmp_path: Path, rng: np.random.Generator, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "toy.cohort"
     save(toy_stays.stays(rng, 60, hours=32), file)
     run = ["clin-jepa", "--data", str(file), "--splits", "2", "--task", "dies", "--out", str(tmp_path / "run"), *SMALL]
@@ -46,6 +62,15 @@ def test_a_prepared_cohort_over_two_splits(tmp_path: Path, rng: np.random.Genera
     low, value, high = (rows["dies", "ridge"]["encoded_minus_it"][i] for i in (1, 0, 2))
     assert low <= value <= high and set(told_arms(rows)) == {"encoded", "rolled", "ridge", "mask-only"}
     assert json.loads((tmp_path / "run" / "result.json").read_text())["tasks"] == told["tasks"]
+    # As if it had been killed before the table was written: splits are read back, table and result are the same bytes.
+    files = [tmp_path / "run" / name for name in ("result.json", "report.txt")]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    calls = evaluations(monkeypatch)
+    assert main([*run, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == told and [file.read_bytes() for file in files] == before
+    assert not calls
 
 
 @pytest.mark.proof
@@ -108,11 +133,22 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     (["--data", "icu", "--set", "areas_stays=7"], "areas_stays = 7: expected a whole number of at least 8"),
     (["--data", "icu", "--task", "kidney-failur"], "did you mean kidney-failure"),
     (["--data", "icu", "--splits", "3"], "a world is one seed"),
+    (["--data", "icu", "--set", "llm=x"], "llm = x: nothing reads it with encoder = 'tabular'; leave it out, or set"),
+    (["--data", "icu", "--set", "hidden=9", "--set", "encoder=text"], "hidden = 9: nothing reads it with encoder"),
+    (["--data", "icu", "--set", "width=9", "--set", "encoder=llm"], "or set encoder = 'tabular' or 'text'"),
+    (["--data", "icu", "--set", "masked=.5"], r"masked = .5: nothing reads it in clin-jepa \(no stage masks hours"),
+    (["--data", "icu", "--set", "severity_gap=1"], "severity_gap = 1: it is of the other hospital"),
     (["--data", "icu", "--device", "cuda"], "on the CPU alone"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(words: list[str], says: str, tmp_path: Path) -> None:
     with pytest.raises(SimlabError, match=says):
         main(["clin-jepa", *words, "--out", str(tmp_path / "run")])
+
+
+def test_what_is_simulated_for_roll_outs_is_unread_without_a_predictor(tmp_path: Path) -> None:
+    for key in trajectory_run.OF_ROLLING:
+        with pytest.raises(OutOfDomain, match=rf"{key} = 9: nothing reads it in masked-refinement \(nothing is rolled"):
+            main(["clin-jepa-masked-refinement", "--data", "icu", "--set", f"{key}=9", "--out", str(tmp_path)])
 
 
 def test_a_run_that_failed_leaves_its_folder_free(tmp_path: Path) -> None:
@@ -162,8 +198,8 @@ def command(file: Path, out: Path) -> list[str]:
 def test_a_killed_run_goes_on_and_gives_the_same_bits(
     toy: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in the second split's training: the first is not trained again, the second goes on from what was saved;
-    table and result are an uninterrupted run's, byte for byte. A finished run trains nothing."""
+    """Killed in the second split's training: the first is neither trained nor evaluated again, the second goes on from
+    what was saved; table and result are an uninterrupted run's, byte for byte. A finished run trains nothing."""
     monkeypatch.setattr(trajectory_run, "evaluate", shape_alone)
     assert main(command(toy, tmp_path / "whole")) == 0
     told = capsys.readouterr().out
@@ -188,11 +224,12 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(
     with pytest.raises(SimlabError, match=r"holds another run: threads is 1 there and 2 now"):
         main([*command(toy, broken), "--threads", "2"])
     steps.clear()
+    calls = evaluations(monkeypatch)
     elsewhere = toy.parent / "down" / ".." / toy.name  # the same records by another spelling of their path
     (toy.parent / "down").mkdir()
     assert main(command(elsewhere, broken)) == 0
     told = told.replace(str(toy), str(elsewhere))
-    assert steps == list(range(7, total))
+    assert steps == list(range(7, total)) and len(calls) == 1, "the first split is not evaluated again"
     assert capsys.readouterr().out == told.replace(str(tmp_path / "whole"), str(broken))
     written = (broken / "result.json").read_text().replace(str(elsewhere), str(toy))
     assert written == (tmp_path / "whole" / "result.json").read_text()
@@ -203,6 +240,32 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(
     assert shown["splits"] == 2 and shown["report"] == json.loads((broken / "result.json").read_text())["report"]
     assert main(command(toy, broken)) == 0
     assert capsys.readouterr().out == told.replace(str(tmp_path / "whole"), str(broken))
+
+
+def test_a_finished_split_of_other_code_or_damaged_is_evaluated_again(
+    toy: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trajectory_run, "evaluate", shape_alone)
+    calls, run = evaluations(monkeypatch), command(toy, tmp_path / "run")
+    assert main(run) == 0 and len(calls) == 2
+    told = capsys.readouterr().out
+
+    def again(**patched: Any) -> int:
+        calls.clear()
+        (tmp_path / "run" / "result.json").unlink()
+        with monkeypatch.context() as patch:
+            for name, value in patched.items():
+                patch.setattr(keys, name, lambda *_, value=value: value)
+            assert main(run) == 0
+        assert capsys.readouterr().out == told
+        return len(calls)
+
+    assert again() == 0 and again(libraries={"torch": "1"}) == 2 and again(sources="other") == 2
+    (tmp_path / "run" / "parts" / "0000.json").write_text("{")
+    assert again(sources="other") == 1
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(SimlabError, match=r"holds another run: settings\.steps is 8 there and 9 now"):
+        main([*run, "--set", "steps=9"])
 
 
 def test_how_finely_optima_are_simulated_may_be_corrected_until_there_is_a_result(
