@@ -66,8 +66,8 @@ class HourEncoder(ABC):
 
 def take(prepared: Prepared, rows: Int[Tensor, "taken"], hours: int) -> Prepared:
     """These windows' first hours."""
-    own = {name: x if name.startswith("table/") else x[rows.to(x.device)] for name, x in prepared.items()}
-    return {name: x[:, :hours] if name.startswith("hour/") else x for name, x in own.items()}
+    return {name: x if name.startswith("table/") else x[rows][:, :hours] if name.startswith("hour/") else x[rows]
+            for name, x in prepared.items()}
 
 
 @dataclass(frozen=True)

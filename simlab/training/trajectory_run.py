@@ -54,8 +54,8 @@ class Draw:
 
     def to(self, device: torch.device) -> Draw:
         """The same on this device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Draw(**{name: x if x is None or name == "hours" else x.to(device) for name, x in moved.items()})
+        drawn = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Draw(**{name: x if x is None or name == "hours" else x.to(device) for name, x in drawn.items()})
 
 
 class Run:

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter, tree_map_only
 
 NAME = "meta"
 COPIES = ("_to_copy", "copy_", "_foreach_copy_")  # may go from one device to the other
@@ -52,7 +51,7 @@ class There(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        return computed(func, args, kwargs or {})
+        return computed(func, args, kwargs or {}, set())
 
 
 class Elsewhere(TorchDispatchMode):
@@ -63,34 +62,42 @@ class Elsewhere(TorchDispatchMode):
         self.seen: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        made = computed(func, args, kwargs or {})
-        if any(isinstance(x, There) for x in tree_iter(made)):
-            self.seen.add(func._schema.name)
-        return made
+        return computed(func, args, kwargs or {}, self.seen)
 
 
-def computed(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def computed(func: Any, args: Sequence[Any], kwargs: dict[str, Any], seen: set[str]) -> Any:
     """The operation on the numbers; what it makes lies where its tensors do, or where it is told to. Raises Mixed."""
-    tensors = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
+    given: list[Tensor] = []
+    args, kwargs = _each(args, given), {name: _each(x, given) for name, x in kwargs.items()}
     name = func._schema.name.partition("::")[2]
     scalars_pass = torch.Tag.pointwise in func.tags or name.startswith("_foreach")
-    there = [x for x in tensors if isinstance(x, There)]
-    here = [x for x in tensors if not isinstance(x, There) and not (scalars_pass and x.dim() == 0)]
-    if there and here and name not in COPIES:
-        raise Mixed(f"{name}: a tensor on the CPU of shape {tuple(here[0].shape)} beside one on {NAME}")
-    told = kwargs.get("device")
-    lands = torch.device(told).type == NAME if told is not None else bool(there)
+    there = [x for x in given if isinstance(x, There)]
+    if there and len(there) < len(given) and name not in COPIES:
+        here = [x for x in given if not isinstance(x, There) and not (scalars_pass and x.dim() == 0)]
+        if here:
+            raise Mixed(f"{name}: a tensor on the CPU of shape {tuple(here[0].shape)} beside one on {NAME}")
+    told, lands = kwargs.get("device"), bool(there)
     if told is not None:
-        kwargs = {**kwargs, "device": torch.device("cpu")}
-    args, kwargs = (tree_map_only(There, lambda x: x.numbers, x) for x in (args, kwargs))
-    if name == "_to_copy" and told is not None:  # what is moved shares no memory with what stays
-        kwargs = {k: v for k, v in kwargs.items() if k != "non_blocking"}
+        kwargs["device"], lands = torch.device("cpu"), torch.device(told).type == NAME
+    if there or lands:
+        seen.add(name)
     made = func(*args, **kwargs)
-    return _returned(func, made, tensors, lands)
+    # An argument that was written to is returned as itself; anything new lies where it should.
+    known = {id(x.numbers if isinstance(x, There) else x): x for x in given}
+    return _mapped(made, lambda x: known.get(id(x), There(x) if lands else x))
 
 
-def _returned(func: Any, made: Any, tensors: Sequence[Tensor], lands: bool) -> Any:
-    """What the caller sees: an argument that was written is itself, anything new lies where it should."""
-    known: dict[int, Tensor] = {id(x.numbers if isinstance(x, There) else x): x for x in tensors}
-    wrap: Callable[[Tensor], Tensor] = lambda x: known.get(id(x), There(x) if lands else x)  # noqa: E731
-    return tree_map_only(Tensor, wrap, made)
+def _each(given: Any, tensors: list[Tensor]) -> Any:
+    """The numbers of what was given, whose tensors are added to a list."""
+
+    def numbers(x: Tensor) -> Tensor:
+        tensors.append(x)
+        return x.numbers if isinstance(x, There) else x
+
+    return _mapped(given, numbers)
+
+
+def _mapped(x: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(x, Tensor):
+        return change(x)
+    return type(x)(_mapped(y, change) for y in x) if isinstance(x, (list, tuple)) else x

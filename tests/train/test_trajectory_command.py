@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import toy_stays
 
 from simlab.cohort import Cohort, save
@@ -108,7 +109,6 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     (["--data", "icu", "--set", "areas_stays=7"], "areas_stays = 7: expected a whole number of at least 8"),
     (["--data", "icu", "--task", "kidney-failur"], "did you mean kidney-failure"),
     (["--data", "icu", "--splits", "3"], "a world is one seed"),
-    (["--data", "icu", "--device", "cuda"], "on the CPU alone"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(words: list[str], says: str, tmp_path: Path) -> None:
     with pytest.raises(SimlabError, match=says):
@@ -203,6 +203,39 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(
     assert shown["splits"] == 2 and shown["report"] == json.loads((broken / "result.json").read_text())["report"]
     assert main(command(toy, broken)) == 0
     assert capsys.readouterr().out == told.replace(str(tmp_path / "whole"), str(broken))
+
+
+def test_the_device_is_the_training_s_and_part_of_the_run(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is not there is told before records are read; a run of another is refused, and one that was begun before
+    runs told theirs is the CPU's."""
+    out, asked = tmp_path / "run", []
+
+    def train(*given: Any) -> None:
+        asked.append(given[-1])
+        raise Killed
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(OutOfDomain, match="torch finds no CUDA device on this machine; use --device cpu"):
+        main([*command(toy, out), "--device", "cuda"])
+    assert not out.exists()
+    monkeypatch.setattr(trajectory_run, "find_device", lambda name: None)  # as if it were there
+    monkeypatch.setattr(trajectory_run.arms, "train", train)
+    with pytest.raises(Killed):
+        main([*command(toy, out), "--device", "cuda"])
+    assert asked == ["cuda"]
+    (out / "result.json").write_text("{}")
+    with pytest.raises(OutOfDomain, match="another run: device is cuda there and cpu now"):
+        main(command(toy, out))
+    before = json.loads((out / "run.json").read_text())
+    assert before.pop("device") == "cuda"
+    (out / "run.json").write_text(json.dumps(before))
+    with pytest.raises(OutOfDomain, match="another run: device is cpu there and cuda now"):
+        main([*command(toy, out), "--device", "cuda"])
+    with pytest.raises(Killed):
+        main(command(toy, out))
+    assert asked == ["cuda", "cpu"]
 
 
 def test_how_finely_optima_are_simulated_may_be_corrected_until_there_is_a_result(
