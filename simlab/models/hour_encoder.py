@@ -8,7 +8,8 @@ from what that hour holds; what goes on over time is the predictor's.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,6 +57,11 @@ class HourEncoder(ABC):
     @abstractmethod
     def warm(self, parameters: Parameters, batch: Prepared, length: Int[Tensor, "n"]) -> Float[Tensor, ""]:
         """The loss of the warm start (phase 0)."""
+
+    @contextmanager
+    def on(self, device: torch.device) -> Iterator[None]:
+        """Meanwhile what it holds itself lies on this device, beside the parameters and batches that it is given."""
+        yield
 
 
 def take(prepared: Prepared, rows: Int[Tensor, "taken"], hours: int) -> Prepared:
@@ -114,7 +120,7 @@ class Tabular(HourEncoder):
         before = torch.cat([z.state, z.action, z.static[:, None].expand_as(z.state)], dim=2)[:, :-1]
         made = before @ parameters["warm.0.weight"] + parameters["warm.0.bias"]
         goal = torch.cat([batch["hour/state"][:, 1:, : self.channels], batch["hour/action"][:, 1:, :-1]], dim=2)
-        there = (torch.arange(1, goal.shape[1] + 1) < length[:, None])[..., None]
+        there = (torch.arange(1, goal.shape[1] + 1, device=length.device) < length[:, None])[..., None]
         seen = batch["hour/state"][:, 1:, self.channels : 2 * self.channels]
         counts = torch.cat([seen, there.expand(-1, -1, self.actions)], dim=2)
         return ((made - goal).square() * counts).sum() / counts.sum().clamp_min(1)

@@ -8,7 +8,8 @@ a folder or the hub, by name. Not built: packing of texts into one sequence, gra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -63,6 +64,17 @@ class LanguageModel(ByText):
         self, parameters: Parameters, layer: Float[Tensor, "texts tokens width"]
     ) -> Float[Tensor, "texts tokens vocabulary"]:
         return self.read(layer)
+
+    @contextmanager
+    def on(self, device: torch.device) -> Iterator[None]:
+        """The base there, and back on the CPU afterwards: a device holds one base at a time, whatever was trained."""
+        try:
+            for part in (self.body, self.read):
+                part.to(device)
+            yield
+        finally:
+            for part in (self.body, self.read):
+                part.to("cpu")
 
     def _adapters(self) -> list[tuple[str, Tensor]]:
         return [(name, x) for name, x in self.body.named_parameters() if "lora_" in name]

@@ -103,13 +103,13 @@ class ByText(HourEncoder):
         for some in distinct.split(TEXTS):
             tokens, there, count = _cut(batch, some)
             layer = self.last_layer(parameters, tokens, there)
-            parts.append(layer[torch.arange(len(some)), count - 1])
+            parts.append(layer[torch.arange(len(some), device=count.device), count - 1])
         z = torch.cat(parts).float()[back]
         parts = z.split([x.numel() for x in places])
         return Latents(*(part.unflatten(0, x.shape) for part, x in zip(parts, places, strict=True)))
 
     def warm(self, parameters: Parameters, batch: Prepared, length: Int[Tensor, "n"]) -> Float[Tensor, ""]:
-        there = torch.arange(batch["hour/state"].shape[1]) < length[:, None]
+        there = torch.arange(batch["hour/state"].shape[1], device=length.device) < length[:, None]
         places = torch.cat([batch["hour/state"][there], batch["hour/action"][there]])
         tokens, there, _ = _cut(batch, torch.unique(places))
         logits = self.logits(parameters, self.last_layer(parameters, tokens, there)[:, :-1])
@@ -123,4 +123,4 @@ def _cut(
     """These texts' tokens, as many as the longest has, which of them exist, and how many."""
     count = batch["table/count"][texts]
     tokens = batch["table/tokens"][texts, : int(count.max())].long()
-    return tokens, torch.arange(tokens.shape[1]) < count[:, None], count
+    return tokens, torch.arange(tokens.shape[1], device=count.device) < count[:, None], count

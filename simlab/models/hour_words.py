@@ -93,8 +93,8 @@ class TextTransformer(ByText):
         self, parameters: Parameters, tokens: Int[Tensor, "texts tokens"], there: Bool[Tensor, "texts tokens"]
     ) -> Float[Tensor, "texts tokens width"]:
         long = tokens.shape[1]
-        x = parameters["encoder.word"][tokens] + positions(long, self.width)
-        causal = torch.ones(long, long, dtype=torch.bool).tril()
+        x = parameters["encoder.word"][tokens] + positions(long, self.width).to(tokens.device)
+        causal = torch.ones(long, long, dtype=torch.bool, device=tokens.device).tril()
         x, _, _ = self._body.blocks(parameters, x, causal, prefix="encoder")
         last = parameters["encoder.last.weight"], parameters["encoder.last.bias"]
         return functional.layer_norm(x, (self.width,), *last)

@@ -39,7 +39,8 @@ class Past:
 
     def until(self, hours: Int[Tensor, "batch"]) -> Past:
         """With only d and each window's first so many hours to see."""
-        return Past(self.keys, self.values, torch.arange(self.open.shape[1]) < 2 * hours[:, None] + 1)
+        place = torch.arange(self.open.shape[1], device=hours.device)
+        return Past(self.keys, self.values, place < 2 * hours[:, None] + 1)
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ class Predictor:
         hours = state.shape[1]
         self._check(hours)
         x = self.tokens(parameters, state, action, static)
-        hour = (torch.arange(2 * hours + 1) + 1) // 2
+        hour = (torch.arange(2 * hours + 1, device=state.device) + 1) // 2
         seen = hour[None, :] <= hour[:, None]
         x, keys, values = self.blocks(parameters, x, seen, generator, read=slice(1, None, 2))
-        there = torch.ones(len(state), len(hour), dtype=torch.bool)
+        there = torch.ones(len(state), len(hour), dtype=torch.bool, device=state.device)
         return self._read(parameters, x, state), Past(keys, values, there)
 
     def extend(
@@ -127,9 +128,9 @@ class Predictor:
         """
         self._check(int(hour.max()) + 1)
         pair = torch.stack([self._project(parameters, "state", state), self._project(parameters, "action", action)], 1)
-        place = 2 * hour[:, None] + torch.tensor([1, 2])
+        place = 2 * hour[:, None] + torch.arange(1, 3, device=hour.device)
         x = pair + parameters["predictor.position"][place]
-        seen = torch.cat([past.open, torch.ones(len(hour), 2, dtype=torch.bool)], dim=1)
+        seen = torch.cat([past.open, past.open.new_ones(len(hour), 2)], dim=1)
         x, keys, values = self.blocks(parameters, x, seen[:, None, None], generator, past, read=slice(1))
         return self._read(parameters, x, state[:, None])[:, 0], Past(keys, values, seen)
 
@@ -199,8 +200,8 @@ class Predictor:
 
 
 def dropped(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """Dropout from a generator of one's own."""
-    return x * (torch.rand(x.shape, generator=generator) >= rate) / (1 - rate)
+    """Dropout from a generator of one's own, on the CPU: the same numbers wherever `x` lies."""
+    return x * (torch.rand(x.shape, generator=generator) >= rate).to(x.device) / (1 - rate)
 
 
 def _linear(parameters: Parameters, name: str, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -144,6 +145,7 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
     from simlab.sweep import driver, tune
     from simlab.sweep import search as searching
 
+    _have(args.device)
     options = _options(out, args, function)
     if not args.quiet:
         print(_headline(chosen, out), *filter(None, [metrics.empty(chosen)]), sep="\n", file=sys.stderr)
@@ -181,6 +183,12 @@ def _run(chosen: Study, out: Path, args: argparse.Namespace, function: str | Non
     return 1 if summary.failures or summary.leak else 0
 
 
+def _have(device: str) -> None:
+    """Refuse a device that is not there, before anything is timed, sampled or written. Raises OutOfDomain."""
+    if device != "cpu":  # torch takes seconds to import
+        importlib.import_module("simlab.training.device").find(device)
+
+
 def _kept(chosen: Study, out: Path) -> str:
     """What an interrupt left, and how to go on."""
     chosen = _grown(Folder(out), chosen)
@@ -200,6 +208,7 @@ def _single(chosen: Study, out: Path, args: argparse.Namespace, function: str | 
     """One cell and seed by itself."""
     from simlab.sweep import single, tune
 
+    _have(args.device)
     if chosen.design.kind == "tune":
         chosen, function = tune.settled(chosen, Folder(out)), tune.COMPARE
     with stop.polite_end():

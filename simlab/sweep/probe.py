@@ -114,8 +114,9 @@ def _trajectories(
     whole = whole_stays.settings(stages.settings.of(mine[0]), stages.study.trajectory)
     few, more = (replace(whole, steps=steps) for steps in (SHORT, 3 * SHORT))
     stays = stages.unlabelled(seed)[0]
-    short, backbone = _timed(lambda: whole_stays.train(mine[0], stays, few, seed))
-    longer, _ = _timed(lambda: whole_stays.train(mine[0], stays, more, seed))
+    device = stages.settings.device
+    short, backbone = _timed(lambda: whole_stays.train(mine[0], stays, few, seed, device=device))
+    longer, _ = _timed(lambda: whole_stays.train(mine[0], stays, more, seed, device=device))
     labelled = stages.labels(spec, seed)[1]
     measuring = sum(_timed(lambda c=cohort: whole_stays.measure(backbone, labelled, c, seed))[0]
                     for _, cohort in evaluation.cohorts(spec).values())

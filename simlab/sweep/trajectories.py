@@ -33,7 +33,8 @@ def rows(
             progress.count("pretraining")
             given = arms.settings(stages.settings.of(arm), stages.study.trajectory)
             initial = rng.integer(stages.study.seed, seed, "initialisation")
-            stages.backbones[key] = arms.train(arm, stages.unlabelled(seed)[0], given, initial)
+            stages.backbones[key] = arms.train(arm, stages.unlabelled(seed)[0], given, initial,
+                                               device=stages.settings.device)
         return stages.backbones[key]
 
     made: list[dict[str, Any]] = []

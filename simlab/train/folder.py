@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,15 @@ from simlab import __version__
 from simlab.errors import DamagedFile, OutOfDomain
 from simlab.files import write_aside
 
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
-def open_folder(folder: Path, frozen: dict[str, object], loose: Sequence[str] = ()) -> None:
+
+def open_folder(
+    folder: Path, frozen: dict[str, object], loose: Sequence[str] = (), before: Mapping[str, object] = NOTHING
+) -> None:
     """Make the folder and write what the run is; refuse one that holds another run, by the field that differs (of a
-    mapping, by its keys that do). loose: fields that may differ, and are then written anew.
+    mapping, by its keys that do). loose: fields that may differ, and are then written anew. before: what a folder that
+    does not tell a field has (it was made before there was the field).
 
     Raises OutOfDomain (another run, or a place that cannot be written), DamagedFile.
     """
@@ -31,7 +37,7 @@ def open_folder(folder: Path, frozen: dict[str, object], loose: Sequence[str] = 
         if not file.exists():
             save(file, frozen)
             return
-        found = json.loads(file.read_text())
+        found = {**before, **json.loads(file.read_text())}
     except OSError as error:
         raise OutOfDomain(f"--out {folder} cannot be used: {error.strerror}; give another folder.") from error
     except ValueError:

@@ -41,6 +41,7 @@ from simlab.train import folder as run_folder
 from simlab.train import trajectory_parts, trajectory_text
 from simlab.train.experiment import looked_at
 from simlab.training import trajectory
+from simlab.training.device import find as find_device
 from simlab.training.loop import Diverged
 from simlab.training.trajectory_settings import DOMAINS, expected, fits, unread
 from simlab.trajectories import arms, optimum
@@ -74,10 +75,11 @@ def run(options: argparse.Namespace, compared: Sequence[Method]) -> int:
     frozen = {"data": options.data, "arms": [a.name for a in compared], "settings": asdict(given),
               "sizes": {"n_test": sizes["n_test"]}, "optima": optima, "knobs": texts, "seed": options.seed,
               "splits": options.splits, "task": options.task, "test_share": options.test_share,
-              "test_among": options.test_among, "threads": options.threads, **source}  # fmt: skip
+              "test_among": options.test_among, "threads": options.threads, "device": options.device,
+              **source}  # fmt: skip
     _free(folder)
     # No training follows from the optima's sizes: they are the run's once there are results.
-    run_folder.open_folder(folder, frozen, () if (folder / RESULT).exists() else ("optima",))
+    run_folder.open_folder(folder, frozen, () if (folder / RESULT).exists() else ("optima",), {"device": "cpu"})
     if _shown_again(folder, options):
         return 0
     if given.encoder == "llm":  # told before stays are sampled
@@ -107,8 +109,7 @@ def _refuse(options: argparse.Namespace, others: Sequence[Method]) -> None:
                               "have no encoder of ours (ridge, logistic, lightgbm, gru, tcn, transformer, mask-only).")
     if options.labels or options.plasmode:
         raise OutOfDomain("--labels and --plasmode are not for trajectories: every labelled stay is used.")
-    if options.device != "cpu":
-        raise OutOfDomain(f"--device {options.device}: trajectories are trained on the CPU alone.")
+    find_device(options.device)
     if options.data in WORLDS and options.splits != 1:
         raise OutOfDomain(f"--splits {options.splits}: a trajectory run in a world is one seed; repeat it with another "
                           "--seed, or run a study (python -m simlab.sweep clin-jepa-phases).")
@@ -223,7 +224,8 @@ def _world(
     stays, labelled, test = (draw("pretraining-data", spec.n_unlab), draw("training-data", spec.n_lab),
                              draw("test-data", sizes["n_test"]))
     say(f"training {method.name}: {len(stays)} stays, {given.steps} steps")
-    backbone = _trained(method, stays, given, rng.integer(options.seed, 0, "initialisation"), checkpoint)
+    first = rng.integer(options.seed, 0, "initialisation")
+    backbone = _trained(method, stays, given, first, checkpoint, options.device)
     plan = _plan(options, method, names, (labelled, test), backbone, asked=(24,))
     law = optimum.icu_law.law_of(spec, "source")
     best = optimum.Optimum(backbone, backbone.backbone.width, law, sizes["optimum_particles"], sizes["optimum_stays"],
@@ -255,11 +257,13 @@ def _world(
     return replace(report, tasks=rows, notes=tuple(notes))
 
 
-def _trained(method: Method, stays: Cohort, given: trajectory.Settings, seed: int, checkpoint: Path) -> Trained:
+def _trained(
+    method: Method, stays: Cohort, given: trajectory.Settings, seed: int, checkpoint: Path, device: str
+) -> Trained:
     """The backbone, from its checkpoint where there is one. Raises Diverged with this command's key: the trainer's
     message names a study's."""
     try:
-        return arms.train(method, stays, given, seed, checkpoint, max(1, given.steps // SAVES))
+        return arms.train(method, stays, given, seed, checkpoint, max(1, given.steps // SAVES), device)
     except Diverged as error:
         checkpoint.unlink(missing_ok=True)  # nothing in it is worth going on from
         raise Diverged(str(error).replace(STUDY_RATE, OWN_RATE.format(given.rate_predictor, given.rate_encoder))
@@ -295,7 +299,7 @@ def _cohort(
         mine, held = cohort.take(train), cohort.take(test)
         say(f"split {index + 1}/{options.splits}: training {method.name} on {len(mine)} stays, {given.steps} steps")
         first = rng.integer(options.seed, index, "initialisation")
-        backbone = _trained(method, mine, given, first, _checkpoint(folder, index))
+        backbone = _trained(method, mine, given, first, _checkpoint(folder, index), options.device)
         plan = _plan(options, method, names, (mine, held), backbone,
                      seed=rng.integer(options.seed, index, "adaptation"))
         if index:

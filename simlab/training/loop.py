@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -223,10 +224,19 @@ def _save(
     }
     aside = path.with_name(path.name + ".part")
     with aside.open("wb") as file:
-        torch.save(content, file)
+        torch.save(_on_cpu(content), file)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+
+
+def _on_cpu(content: Any) -> Any:
+    """The same with every tensor on the CPU: a machine without the device that it was made on can read it."""
+    if isinstance(content, Tensor):
+        return content.cpu()
+    if isinstance(content, dict):
+        return {key: _on_cpu(value) for key, value in content.items()}
+    return [_on_cpu(value) for value in content] if isinstance(content, list) else content
 
 
 def _resume(

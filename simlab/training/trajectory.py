@@ -10,6 +10,7 @@ encoder says is computed once a stage: a run that is killed and resumed gives th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from simlab.models.trajectory import Predictor
 from simlab.models.windows import Windows
 from simlab.training import loop
 from simlab.training.curricula import CURRICULA, Curriculum, Stage, find
-from simlab.training.trajectory_run import Run, encoded, own, predictor
+from simlab.training.device import find as find_device
+from simlab.training.trajectory_run import CPU, Run, encoded, moved, own, predictor
 from simlab.training.trajectory_settings import Settings
 
 __all__ = ["CURRICULA", "Backbone", "Curriculum", "Latents", "Settings", "Stage", "find", "train"]
@@ -36,7 +38,7 @@ CHUNK = 256  # windows at a time, outside training
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A trained encoder and predictor, on the CPU.
+    """A trained encoder and predictor, on the CPU; they encode and roll out on `device`, some windows at a time.
 
     `curve`: about 25 points; `diagnostics`: one row a stage, at its end.
 
@@ -53,6 +55,7 @@ class Backbone:
     curve: tuple[dict[str, float], ...] = ()
     diagnostics: tuple[dict[str, object], ...] = ()
     target: dict[str, Tensor] = field(default_factory=dict)
+    device: str = "cpu"
 
     @property
     def width(self) -> int:
@@ -61,8 +64,10 @@ class Backbone:
     def encode(self, windows: Windows) -> Latents:
         """The latents of windows that were presented as the training's: state and action (n, hours, width), static
         (n, width), float32, zero beyond a window's length."""
-        made = encoded(self.encoder, self.parameters, self.encoder.prepare(windows), torch.as_tensor(windows.length),
-                       self.settings, self.curriculum.actions == "zero")
+        device, length = find_device(self.device), torch.as_tensor(windows.length)
+        with self.encoder.on(device):
+            made = encoded(self.encoder, moved(self.parameters, device), self.encoder.prepare(windows), length,
+                           self.settings, self.curriculum.actions == "zero")
         return Latents(*(x.numpy() for x in made))
 
     def rollout(
@@ -87,20 +92,25 @@ class Backbone:
             raise OutOfDomain(f"a roll-out of {horizons} h after {context} h needs actions of {context + horizons - 1} "
                               f"h; these windows have {hours}.")
         given = _given(np.asarray(latents.action), context, actions, rng)
-        parts = []
+        parts, device = [], find_device(self.device)
+        parameters = moved({k: x for k, x in self.parameters.items() if not k.startswith("encoder.")}, device)
         with torch.no_grad():
             for at in range(0, len(given), CHUNK):
                 state, action, static = (
-                    torch.as_tensor(np.asarray(x[at : at + CHUNK])) for x in (latents.state, given, latents.static))
-                parts.append(self._roll(state, action, static, context, horizons))
+                    torch.as_tensor(np.asarray(x[at : at + CHUNK])).to(device)
+                    for x in (latents.state, given, latents.static))
+                parts.append(self._roll(parameters, state, action, static, context, horizons).cpu())
         return torch.cat(parts).numpy()
 
-    def _roll(self, state: Tensor, action: Tensor, static: Tensor, context: int, horizons: int) -> Tensor:
-        made, past = self.predictor.predict(self.parameters, state[:, :context], action[:, :context], static)
+    def _roll(
+        self, parameters: Mapping[str, Tensor], state: Tensor, action: Tensor, static: Tensor, context: int,
+        horizons: int,
+    ) -> Tensor:
+        made, past = self.predictor.predict(parameters, state[:, :context], action[:, :context], static)
         found = [made[:, -1]]
         for hour in range(context, context + horizons - 1):
-            now = torch.full((len(state),), hour)
-            made, past = self.predictor.extend(self.parameters, found[-1], action[:, hour], now, past)
+            now = torch.full((len(state),), hour, device=state.device)
+            made, past = self.predictor.extend(parameters, found[-1], action[:, hour], now, past)
             found.append(made)
         return torch.stack(found, dim=1)
 
@@ -115,14 +125,17 @@ def train(
     checkpoint: Path | None = None,
     every: int = 0,
     encoder: HourEncoder | None = None,
+    device: str = "cpu",
 ) -> Backbone:
     """One backbone. `validation`, presented as the training windows, is watched and never learnt from; `encoder`: one
-    that was built elsewhere, in place of the settings'.
+    that was built elsewhere, in place of the settings'; `device`: "cpu" or "cuda", where it is trained and where it
+    encodes afterwards (a checkpoint that was made on one of them can be gone on from on the other).
 
     Curricula of one seed start alike and draw the same batches in stages of the same name. Raises loop.Diverged,
     DamagedFile (checkpoint), InvalidCohort, OutOfDomain, MissingExtra.
     """
     curriculum = find(curriculum) if isinstance(curriculum, str) else curriculum
+    place = find_device(device)
     if windows.hours > settings.max_hours:
         raise OutOfDomain(f"windows of {windows.hours} h: max_hours is {settings.max_hours}; cut them shorter.")
     if validation.presentation is not windows.presentation:
@@ -130,13 +143,14 @@ def train(
     if not sum(s.length(settings.steps) for s in curriculum.stages):
         raise OutOfDomain(f"curriculum {curriculum.name} has no step at steps = {settings.steps}.")
     encoder = encoder or build(windows, settings)
-    run = Run(encoder, predictor(settings, encoder.width), curriculum, settings, seed, windows, validation)
-    curve = loop.train(run.job, report, checkpoint, every)
-    online = own(run.parameters)
-    used = online | (own(run.target) if curriculum.deploy == "ema" else {})
+    run = Run(encoder, predictor(settings, encoder.width), curriculum, settings, seed, windows, validation, place)
+    with encoder.on(place):
+        curve = loop.train(run.job, report, checkpoint, every)
+    target = moved(own(run.target), CPU)
+    used = moved(own(run.parameters), CPU) | (target if curriculum.deploy == "ema" else {})
     kept = {name: x.detach().clone() for name, x in used.items() if name.split(".")[0] in ("encoder", "predictor")}
     points = tuple({k: v[0] for k, v in point.items()} for point in curve)
-    return Backbone(encoder, run.model, kept, curriculum, settings, points, run.rows(), own(run.target))
+    return Backbone(encoder, run.model, kept, curriculum, settings, points, run.rows(), target, device)
 
 
 def build(windows: Windows, settings: Settings) -> HourEncoder:

@@ -32,6 +32,10 @@ class Reach:
     there: Bool[Tensor, "n"]
     horizon: int
 
+    def to(self, device: torch.device) -> Reach:
+        """The same on this device."""
+        return Reach(self.start.to(device), self.there.to(device), self.horizon)
+
 
 def reach(length: Int[Tensor, "n"], horizon: int, own: bool, generator: torch.Generator) -> Reach:
     """A start for each window of its own, or one for all that the shortest allows (as released; none if it allows
@@ -57,7 +61,7 @@ def teacher_forced(
     reduction: str = "mean",
 ) -> Float[Tensor, ""]:
     """L_TF: `made` after each hour but the last, against the goals of the hours after."""
-    there = torch.arange(1, goal.shape[1]) < length[:, None]
+    there = torch.arange(1, goal.shape[1], device=length.device) < length[:, None]
     return (distance(made, goal[:, 1:], reduction) * there).sum() / there.sum().clamp_min(1)
 
 
@@ -77,10 +81,10 @@ def predict(
     forced = teacher_forced(made, goal, length, reduction)
     if rollout == "none" or not at.there.any():
         return forced, {"teacher-forced": forced.detach()}
-    rows = torch.arange(len(length))
+    rows = torch.arange(len(length), device=length.device)
     last = made.shape[1] - 1
     share = at.there / at.there.sum()
-    now, past, rolled = made[rows, at.start.clamp(max=last)], past.until(at.start + 1), torch.zeros(())
+    now, past, rolled = made[rows, at.start.clamp(max=last)], past.until(at.start + 1), forced.new_zeros(())
     for j in range(at.horizon):
         hour = (at.start + j).clamp(max=last)
         if j and rollout == "native":
@@ -113,7 +117,7 @@ def masked(
     pair = mask.repeat_interleave(2, dim=1)
     hide = functional.pad(pair, (1, 0))[..., None]
     x = torch.where(hide, parameters["masked.mask"] + parameters["masked.position"][: x.shape[1]], x)
-    there = torch.arange(x.shape[1]) < 2 * length[:, None] + 1
+    there = torch.arange(x.shape[1], device=length.device) < 2 * length[:, None] + 1
     x = decoder.blocks(parameters, x, there[:, None, None], prefix="masked")[0]
     made = functional.linear(x[:, 1:], parameters["masked.read.weight"], parameters["masked.read.bias"])
     goals = torch.stack([goal.state, goal.action], dim=2).flatten(1, 2)
@@ -125,7 +129,7 @@ def spread(
 ) -> Float[Tensor, ""]:
     """VICReg's or SIGReg's term on all states that exist, as if matched by a squared error of weight one (VICReg's
     published weights are 25, 25, 1) or a centroid's (LeJEPA)."""
-    there = torch.arange(z.shape[1]) < length[:, None]
+    there = torch.arange(z.shape[1], device=length.device) < length[:, None]
     rows = z[there][None]
     if kind == "vicreg":
         return vicreg.spread(rows)[0] / vicreg.INVARIANCE

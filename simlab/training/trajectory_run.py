@@ -23,6 +23,7 @@ from simlab.training import loop, trajectory_loss
 from simlab.training.curricula import Curriculum, Stage
 from simlab.training.trajectory_settings import Settings
 
+CPU = torch.device("cpu")
 PROBE = 64  # validation windows that are watched
 CHUNK = 256  # windows that are encoded at a time
 METRICS = ("validation", "z_std", "norm", "rank", "gap")
@@ -51,22 +52,32 @@ class Draw:
     mask: Bool[Tensor, "n hours"] | None = None
     slices: Tensor | None = None
 
+    def to(self, device: torch.device) -> Draw:
+        """The same on this device."""
+        drawn = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Draw(**{name: x if x is None or name == "hours" else x.to(device) for name, x in drawn.items()})
+
 
 class Run:
-    """What a training holds; `job` is it as the loop takes it. Tensors of `parameters` have a leading axis of one."""
+    """What a training holds; `job` is it as the loop takes it. Tensors of `parameters` have a leading axis of one.
+
+    Networks, windows and what a step reads lie on `device`; all that is random is drawn on the CPU and moved, so that
+    every device sees the same numbers, and lengths are at hand there too: they tell how many hours a step has.
+    """
 
     def __init__(
         self, encoder: HourEncoder, model: Predictor, curriculum: Curriculum, settings: Settings, seed: int,
-        windows: Windows, validation: Windows,
+        windows: Windows, validation: Windows, device: torch.device = CPU,
     ) -> None:
+        self.device = device
         self.encoder, self.model, self.curriculum, self.settings = encoder, model, curriculum, settings
         self.spans = curriculum.spans(settings.steps)
         self.steps = self.spans[-1][1]
-        self.data = encoder.prepare(windows)
+        self.data = moved(encoder.prepare(windows), device)
         self.length = torch.as_tensor(windows.length)
         self.probe = validation.take(np.arange(min(PROBE, len(validation))))
-        self.watched = encoder.prepare(self.probe)
-        self.parameters = stacked(self._initial(seed))
+        self.watched = moved(encoder.prepare(self.probe), device)
+        self.parameters = moved(stacked(self._initial(seed)), device)
         self.target = {k: v.clone() for k, v in self.parameters.items() if k.startswith("encoder.")}
         self.kept: dict[str, tuple[int, Latents]] = {}
         following = sum(end - first for s, (first, end) in self._staged() if s.ema)
@@ -129,7 +140,7 @@ class Run:
         slices = None
         if self.curriculum.regulariser == "sigreg" and stage.train_encoder:
             slices = sigreg.directions(self.encoder.width, sigreg.SLICES, self.noise)
-        return Draw(rows, hours, length, at, mask, slices)
+        return Draw(rows, hours, length, at, mask, slices).to(self.device)
 
     def loss(self, parameters: Mapping[str, Tensor], batch: Draw, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         place, p = self.place(step), own(parameters)
@@ -180,7 +191,8 @@ class Run:
             if 8 * n * hours * self.encoder.width > self.settings.cache:
                 return self._encode(p, batch)
             if self.kept.get(which, (-1,))[0] != place:
-                self.kept[which] = (place, encoded(self.encoder, p, self.data, self.length, self.settings, self._blind))
+                length = self.length.to(self.device)
+                self.kept[which] = (place, encoded(self.encoder, p, self.data, length, self.settings, self._blind))
         state, action, static = self.kept[which][1]
         return Latents(state[batch.rows][:, : batch.hours], action[batch.rows][:, : batch.hours], static[batch.rows])
 
@@ -222,19 +234,21 @@ class Run:
         """METRICS on the first validation windows."""
         stage, s = self.curriculum.stages[place], self.settings
         p, target = own(self.parameters), own(self.target)
-        length = torch.as_tensor(self.probe.length)
+        drawn = torch.as_tensor(self.probe.length)
+        length = drawn.to(self.device)
         z, lagging = (encoded(self.encoder, q, self.watched, length, s, self._blind) for q in (p, target))
         if stage.objective == "phase0":
             value = self.encoder.warm(p, self.watched, length)
         elif stage.objective == "masked":
-            mask = trajectory_loss.hidden(length, z.state.shape[1], s.masked, generator(0, "watched mask"))
-            value = trajectory_loss.masked(self.model, p, z, lagging, length, mask, s.reduction)
+            mask = trajectory_loss.hidden(drawn, z.state.shape[1], s.masked, generator(0, "watched mask"))
+            value = trajectory_loss.masked(self.model, p, z, lagging, length, mask.to(self.device), s.reduction)
         else:
             read = z if stage.context == "online" else lagging
             made = self.model.predict(p, read.state[:, :-1], read.action[:, :-1], read.static)[0]
             goal = lagging if stage.target == "ema" else z
             value = trajectory_loss.teacher_forced(made, goal.state, length, s.reduction)
-        rows = z.state[torch.arange(z.state.shape[1]) < length[:, None]].double().numpy()
+        there = torch.arange(z.state.shape[1], device=self.device) < length[:, None]
+        rows = z.state[there].cpu().double().numpy()
         if not np.isfinite(rows).all():  # diverged, as the curve's next point tells
             return dict.fromkeys(METRICS, math.nan)
         apart = sum(float((p[k] - target[k]).double().square().sum()) for k in target)
@@ -253,12 +267,15 @@ def encoded(
     encoder: HourEncoder, parameters: Mapping[str, Tensor], prepared: Prepared, length: Int[Tensor, "n"],
     settings: Settings, blind: bool,
 ) -> Latents:
-    """The finished latents of all these windows, some at a time, without gradient."""
-    hours, parts = int(length.max()), []
+    """The finished latents of all these windows, some at a time, without gradient: made where the parameters lie, and
+    kept where `length` does."""
+    hours, parts, device = int(length.max()), [], next(iter(parameters.values())).device
+    prepared = {name: x.to(device) if name.startswith("table/") else x for name, x in prepared.items()}
     with torch.no_grad():
-        for rows in torch.arange(len(length)).split(CHUNK):
-            z = encoder.encode(parameters, take(prepared, rows, hours))
-            parts.append(finished(z, length[rows], settings, blind))
+        for rows in torch.arange(len(length), device=length.device).split(CHUNK):
+            z = encoder.encode(parameters, moved(take(prepared, rows, hours), device))
+            made = finished(z, length[rows].to(device), settings, blind)
+            parts.append(tuple(x.to(length.device) for x in made))
     return Latents(*(torch.cat(x) for x in zip(*parts, strict=True)))
 
 
@@ -266,7 +283,7 @@ def finished(z: Latents, length: Int[Tensor, "n"], settings: Settings, blind: bo
     """LayerNorm where it is asked for, zeros beyond each window's length, and no actions where they are hidden."""
     if settings.latent_norm == "layernorm":
         z = Latents(*(functional.layer_norm(x, x.shape[-1:]) for x in z))
-    there = (torch.arange(z.state.shape[1]) < length[:, None])[..., None]
+    there = (torch.arange(z.state.shape[1], device=length.device) < length[:, None])[..., None]
     return Latents(z.state * there, torch.zeros_like(z.action) if blind else z.action * there, z.static)
 
 
@@ -274,6 +291,11 @@ def predictor(settings: Settings, width: int) -> Predictor:
     """The predictor of latents of this width."""
     return Predictor(width, settings.inner, settings.depth, settings.heads, settings.inside, settings.max_hours,
                      settings.mode, settings.dropout, settings.attention_dropout, settings.latent_norm == "layernorm")
+
+
+def moved(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """These tensors on this device."""
+    return {name: x.to(device) for name, x in tensors.items()}
 
 
 def own(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -47,16 +47,18 @@ def settings(given: Settings, more: Mapping[str, Any] = MappingProxyType({})) ->
 
 
 def train(
-    method: Method, stays: Cohort, given: trajectory.Settings, seed: int, checkpoint: Path | None = None, every: int = 0
+    method: Method, stays: Cohort, given: trajectory.Settings, seed: int, checkpoint: Path | None = None,
+    every: int = 0, device: str = "cpu",
 ) -> Trained:
-    """The method's backbone, trained on these unlabelled stays (the last tenth is watched), from a checkpoint where
-    there is one. Raises as the trainer."""
+    """The method's backbone, trained on these unlabelled stays (the last tenth is watched) on a device, from a
+    checkpoint where there is one. Raises as the trainer."""
     stays = there(stays)
     held = max(1, round(HELD_OUT * len(stays)))
     shown = windows.windows(stays.take(np.arange(len(stays) - held)), max_hours=given.max_hours)
     watched = windows.windows(stays.take(np.arange(len(stays) - held, len(stays))), shown.presentation,
                               given.max_hours)
-    made = trajectory.train(shown, watched, curriculum(method), given, seed, checkpoint=checkpoint, every=every)
+    made = trajectory.train(shown, watched, curriculum(method), given, seed, checkpoint=checkpoint, every=every,
+                            device=device)
     return Trained(made, shown.presentation)
 
 

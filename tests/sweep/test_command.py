@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from clock import over_a_plain_start
 from conftest import ROOT, TOML
 
@@ -150,6 +151,17 @@ def test_bad_input_is_one_line_and_exit_status_2(
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and said in err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("words", [["quick"], ["clin-jepa-qwen"], ["quick", "--cell", "0", "--seed", "0"]])
+def test_a_device_that_is_not_there_is_one_line_before_anything_is_timed_or_written(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert sweep(*words, "--device", "cuda") == 2
+    out, err = capsys.readouterr()
+    assert out == "" and not Path("runs").exists()
+    assert err == "error: --device cuda: torch finds no CUDA device on this machine; use --device cpu.\n"
 
 
 def test_an_out_folder_that_cannot_be_made(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:

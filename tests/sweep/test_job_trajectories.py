@@ -7,7 +7,9 @@ import math
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import toy_stays
 
 from simlab.environments import icu
 from simlab.environments.registry import WORLDS, World, register_world
@@ -87,6 +89,29 @@ def test_the_best_areas_of_the_source_are_the_same_in_every_cell(monkeypatch: py
         for domain in ("source", "external"):
             assert stages.areas(replace(spec, n_lab=n), domain) == {"sepsis": 0.6}
     assert made == [("source", 0.0), ("external", 0.5), ("external", 1.0)]
+
+
+def test_backbones_are_trained_on_the_device_of_the_run(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = study.build({
+        "study": {"name": "stays", "seed": 4}, "world": {"name": "icu"}, "axes": {"gap_s": {"values": [1.0]}},
+        "compare": {"arms": ARMS, "contrast": ARMS[:2], "metric": "auc-mean", "task": "icu-mortality"},
+    })
+    given: list[str] = []
+
+    def train(*_: object, device: str) -> None:
+        given.append(device)
+        raise OutOfDomain("far enough")
+
+    monkeypatch.setattr(arms, "train", train)
+    monkeypatch.setattr(Stages, "unlabelled", lambda *_: (None, {}))
+    monkeypatch.setattr(job._Evaluation, "guard", lambda *_: None)
+    monkeypatch.setattr(job._Evaluation, "cohorts", lambda *_: {"test": ("source", toy_stays.stays(rng, 4))})
+    for device in ("cpu", "cuda"):
+        one = replace(jobs(asked, device=device)[0], seeds=(0,))
+        assert {row["error"] for row in job.run_job(asked, one)} == {"OutOfDomain: far enough"}
+    assert given == ["cpu"] * len(ARMS) + ["cuda"] * len(ARMS)
 
 
 def test_a_world_without_best_areas_has_none() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import toy_stays
 
 from simlab.cohort import Cohort, save
@@ -138,7 +139,6 @@ def test_the_world_beside_its_optima(tmp_path: Path, capsys) -> None:
     (["--data", "icu", "--set", "width=9", "--set", "encoder=llm"], "or set encoder = 'tabular' or 'text'"),
     (["--data", "icu", "--set", "masked=.5"], r"masked = .5: nothing reads it in clin-jepa \(no stage masks hours"),
     (["--data", "icu", "--set", "severity_gap=1"], "severity_gap = 1: it is of the other hospital"),
-    (["--data", "icu", "--device", "cuda"], "on the CPU alone"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(words: list[str], says: str, tmp_path: Path) -> None:
     with pytest.raises(SimlabError, match=says):
@@ -266,6 +266,39 @@ def test_a_finished_split_of_other_code_or_damaged_is_evaluated_again(
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(SimlabError, match=r"holds another run: settings\.steps is 8 there and 9 now"):
         main([*run, "--set", "steps=9"])
+
+
+def test_the_device_is_the_training_s_and_part_of_the_run(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is not there is told before records are read; a run of another is refused, and one that was begun before
+    runs told theirs is the CPU's."""
+    out, asked = tmp_path / "run", []
+
+    def train(*given: Any) -> None:
+        asked.append(given[-1])
+        raise Killed
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(OutOfDomain, match="torch finds no CUDA device on this machine; use --device cpu"):
+        main([*command(toy, out), "--device", "cuda"])
+    assert not out.exists()
+    monkeypatch.setattr(trajectory_run, "find_device", lambda name: None)  # as if it were there
+    monkeypatch.setattr(trajectory_run.arms, "train", train)
+    with pytest.raises(Killed):
+        main([*command(toy, out), "--device", "cuda"])
+    assert asked == ["cuda"]
+    (out / "result.json").write_text("{}")
+    with pytest.raises(OutOfDomain, match="another run: device is cuda there and cpu now"):
+        main(command(toy, out))
+    before = json.loads((out / "run.json").read_text())
+    assert before.pop("device") == "cuda"
+    (out / "run.json").write_text(json.dumps(before))
+    with pytest.raises(OutOfDomain, match="another run: device is cpu there and cuda now"):
+        main([*command(toy, out), "--device", "cuda"])
+    with pytest.raises(Killed):
+        main(command(toy, out))
+    assert asked == ["cuda", "cpu"]
 
 
 def test_how_finely_optima_are_simulated_may_be_corrected_until_there_is_a_result(
