@@ -63,12 +63,13 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
 
 
 def unknown(kind: str, name: str, known: Sequence[str], hint: str = "") -> UnknownName:
-    """The error for a name that does not exist: the nearest names, or all of them when none is near.
+    """The error for a name that does not exist: the nearest names, or all (fifty at most) when none is near.
 
     `hint` ends the line with what to do (for example, which command lists the names).
     """
     near = nearest(name, known)
-    text = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}."
+    all_of_them = f"known: {', '.join(sorted(known))}." if len(known) <= 50 else f"none of {len(known)} names is near."
+    text = f"did you mean {' or '.join(near)}?" if near else all_of_them
     return UnknownName(f"unknown {kind} '{name}': {text}{' ' + hint if hint else ''}")
 
 

@@ -221,7 +221,8 @@ def listed() -> list[tuple[str, str]]:
 def find(name: str) -> Method:
     """The method of this name. Raises UnknownName with the nearest names."""
     if name not in METHODS:
-        raise unknown("method", name, list(METHODS), "docs/methods.md describes each.")
+        where = "python -m simlab.train --list names all, docs/methods.md describes each."
+        raise unknown("method", name, list(METHODS), where)
     return METHODS[name]
 
 

@@ -41,8 +41,8 @@ def export(cohort: Cohort, folder: Path, say: Callable[[str], None]) -> dict[str
     # The simulated ICU (simlab's world `icu`, knob `events`) tells its course in the same words.
     ours = cohort.provenance.get("adapter") == "real_data.mimic_iv" or cohort.provenance.get("layout") == "mimic-iv"
     if not ours or not isinstance(course, Mapping):
-        raise InvalidData("this cohort does not tell its stays' course: only one that real_data.mimic_iv prepared, or that "
-                          "simlab.environments sampled with --sample icu --set events=on, can be written in this layout")
+        raise InvalidData("this cohort does not tell its stays' course: only one that real_data.mimic_iv prepared, or "
+                          "simlab.environments sampled with --sample icu --set events=on, is written in this layout")
     if cohort.events is None:
         raise InvalidData("the cohort has no raw events (prepared with --no-events): prepare it again with them")
     if any((folder / part).exists() for part in ("hosp", "icu")):

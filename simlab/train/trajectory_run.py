@@ -223,6 +223,7 @@ def _world(
     say("sampling stays")
     stays, labelled, test = (draw("pretraining-data", spec.n_unlab), draw("training-data", spec.n_lab),
                              draw("test-data", sizes["n_test"]))
+    _reached(test, given.max_hours, options.task)
     say(f"training {method.name}: {len(stays)} stays, {given.steps} steps")
     first = rng.integer(options.seed, 0, "initialisation")
     backbone = _trained(method, stays, given, first, checkpoint, options.device)
@@ -282,6 +283,7 @@ def _cohort(
         raise InvalidCohort("the cohort has no binary task.")
     if options.task is not None and options.task not in binary:
         raise unknown("task", options.task, binary)
+    _reached(cohort, given.max_hours, options.task)
     records = [t for t in binary if cohort.tasks[t].level == "record"]
     stratum = options.task if options.task in records else records[0] if records else None
     if stratum is None:
@@ -308,6 +310,16 @@ def _cohort(
         parts.append(trajectory_parts.part(replace(report, notes=(*report.notes, *notes)), shown=not index))
         trajectory_parts.keep(folder, index, parts[-1], by)
     return parts
+
+
+def _reached(cohort: Cohort, windows: int, task: str | None) -> None:
+    """Refuse windows that end before a task is asked (its cutoff), before anything is trained. Raises OutOfDomain."""
+    asked = {name: int(t.cutoff) for name, t in cohort.tasks.items() if t.cutoff is not None and t.kind == "binary"
+             and t.level == "record" and task in (None, name)}  # fmt: skip
+    last = max(asked, key=asked.__getitem__, default="")
+    if last and windows < asked[last]:
+        raise OutOfDomain(f"--set max_hours = {windows}: expected at least {asked[last]}, the hour at which {last} is "
+                          "asked; name a task that is asked earlier (--task) or allow more hours.")
 
 
 def _hours(windows: int, stays: int, world: bool = False) -> list[str]:
