@@ -54,7 +54,7 @@ def check(study: Study) -> None:
     InvalidStudy."""
     metric, arms = study.metric, [methods.find(name) for name in study.arms]
     names = list(dict.fromkeys(name for arm in arms for name in of_arm(arm)))
-    if metric not in (*names, *AREAS, *OF_FITS, *FULL, *ENCODED, *ROLLED) and not _own(metric, arms):
+    if metric not in (*names, *AREAS, LEAK, *OF_FITS, *FULL, *ENCODED, *ROLLED) and not _own(metric, arms):
         near = nearest(metric, names)
         said = f"did you mean {' or '.join(near)}?" if near else f"these arms have {_families(arms)}."
         raise UnknownName(f"unknown metric (compare.metric) '{metric}': {said}")
@@ -105,8 +105,8 @@ def _regimes(study: Study) -> list[object]:
 def _families(arms: list[Method]) -> str:
     """What these arms have, in a line."""
     stays = any(arm.trajectory for arm in arms)
-    found = [*(["auc, auc-label, diag/..."] if any(not arm.trajectory for arm in arms) else ()), *([
-        "auc-label, auc-mean, auc-early, auc-stay, auc-rolled-..., drift-H, drift-fixed-H, mase-copy-H, mase-hour-H, "
-        "own-stay-H, part-...-H, step, displacement-BY-SPACE, diag/latent-... (docs/methods/clin-jepa.md)"] if stays
+    found = [*(["auc, auc-label, diag/NAME (docs/methods.md)"] if any(not arm.trajectory for arm in arms) else ()), *([
+        "auc-label, auc-mean, auc-early, auc-stay, auc-rolled-TRACK, drift-H, drift-fixed-H, mase-copy-H, mase-hour-H, "
+        "own-stay-H, part-NAME-H, step, displacement-BY-SPACE, diag/latent-NAME (docs/methods/clin-jepa.md)"] if stays
         else ())]
     return "; ".join(found)

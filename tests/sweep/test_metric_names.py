@@ -90,7 +90,7 @@ def test_what_an_arm_without_a_predictor_never_has_is_not_read_of_it(metric: str
 
 @pytest.mark.parametrize(("metric", "arms", "says"), [
     ("auc", BACKBONES, "clin-jepa reads whole stays, and has no such row.*near: auc-"),
-    ("diag/rankme/image", BACKBONES, "clin-jepa reads whole stays"),
+    ("diag/rankme/image", BACKBONES, "clin-jepa reads whole stays"), ("diag/leak-z", BACKBONES, "clin-jepa reads"),
     ("auc-mean", ["clin-jepa", "logistic"], "logistic is fitted to one task"),
     ("drift-48", ["ridge", "logistic"], "ridge is fitted to one task, and has areas"),
     ("diag/lidar", ["ridge", "logistic"], r"train\.diagnostics = 'full' alone"),
