@@ -49,6 +49,17 @@ def test_the_names_are_those_of_the_published_rows() -> None:
     assert published() == {True: set(metrics.of_arm(METHODS["clin-jepa"])), False: set(metrics.of_arm(METHODS[BARE]))}
 
 
+def test_what_stands_beside_a_simulated_optimum_is_named_where_one_is_asked_for() -> None:
+    with pytest.raises(SimlabError, match="drift-same-48"):
+        asked("drift-same-48")
+    beside = replace(asked("auc-mean"), trajectory={metrics.OPTIMUM: 20})
+    for metric in metrics.SIMULATED:
+        mine = replace(beside, compare=replace(beside.compare, metric=metric))
+        metrics.check(mine)
+        assert "has no predictor" in metrics.lacks(mine, METHODS[BARE])
+    assert not {*metrics.SIMULATED} & {*metrics.of_arm(METHODS["clin-jepa"])}
+
+
 @pytest.mark.parametrize("metric", sorted(metrics.of_arm(METHODS["clin-jepa"])))
 def test_each_name_is_taken_of_a_backbone(metric: str) -> None:
     assert asked(metric).metric == metric
