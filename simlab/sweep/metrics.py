@@ -40,12 +40,16 @@ ROLLED = ("auc-label-rolled", *(f"auc-rolled-{track}" for track in TRACKS), "ste
           *(f"{name}{actions}-{h}" for name, actions, h in product(
               ("drift", "drift-fixed", "mase-copy", "mase-hour"), ("", "-zero"), HORIZONS)),
           *(f"own-stay-{h}" for h in HORIZONS), *(f"part-{name}-{h}" for name, h in product(PARTS, HORIZONS)))
+# Of one that can roll out, beside a simulated optimum, where the table [trajectory] asks for one (`OPTIMUM`).
+OPTIMUM = "optimum_stays"
+SIMULATED = ("step-same", *(f"{name}-{h}" for name, h in product(
+    ("drift-same", "mase-copy-same", "mase-hour-same", "own-stay-same", "part-sample"), HORIZONS)))
 
 
-def of_arm(arm: Method) -> tuple[str, ...]:
-    """The names of an arm's metrics."""
+def of_arm(arm: Method, simulated: bool = False) -> tuple[str, ...]:
+    """The names of an arm's metrics; simulated: beside the optimum of its latents."""
     if arm.trajectory:
-        return (*ENCODED, *(ROLLED if predicts(arm) else ()))
+        return (*ENCODED, *((*ROLLED, *(SIMULATED if simulated else ())) if predicts(arm) else ()))
     return (*AREAS, LEAK, *OF_FITS, *FULL)
 
 
@@ -53,8 +57,9 @@ def check(study: Study) -> None:
     """Refuse a metric that no row will have, or no row of an arm that a contrast is read of. Raises UnknownName,
     InvalidStudy."""
     metric, arms = study.metric, [methods.find(name) for name in study.arms]
-    names = list(dict.fromkeys(name for arm in arms for name in of_arm(arm)))
-    if metric not in (*names, *AREAS, *OF_FITS, *FULL, *ENCODED, *ROLLED) and not _own(metric, arms):
+    simulated = bool(study.trajectory.get(OPTIMUM))
+    names = list(dict.fromkeys(name for arm in arms for name in of_arm(arm, simulated)))
+    if metric not in (*names, *AREAS, LEAK, *OF_FITS, *FULL, *ENCODED, *ROLLED) and not _own(metric, arms):
         near = nearest(metric, names)
         said = f"did you mean {' or '.join(near)}?" if near else f"these arms have {_families(arms)}."
         raise UnknownName(f"unknown metric (compare.metric) '{metric}': {said}")
@@ -70,10 +75,10 @@ def check(study: Study) -> None:
 def lacks(study: Study, arm: Method) -> str:
     """Why this arm will have no row of the study's metric; "" where it will have."""
     metric = study.metric
-    if metric not in of_arm(arm) and not _own(metric, [arm]):
+    if metric not in of_arm(arm, bool(study.trajectory.get(OPTIMUM))) and not _own(metric, [arm]):
         if not arm.trajectory:
             return f"{arm.name} is fitted to one task, and has areas and diagnostics of that fit alone"
-        if metric in ROLLED:
+        if metric in (*ROLLED, *SIMULATED):
             return f"{arm.name} has no predictor that is trained, and rolls nothing out"
         return f"{arm.name} reads whole stays, and has no such row"
     first = find_world(study.world).cohorts[0]
@@ -105,8 +110,8 @@ def _regimes(study: Study) -> list[object]:
 def _families(arms: list[Method]) -> str:
     """What these arms have, in a line."""
     stays = any(arm.trajectory for arm in arms)
-    found = [*(["auc, auc-label, diag/..."] if any(not arm.trajectory for arm in arms) else ()), *([
-        "auc-label, auc-mean, auc-early, auc-stay, auc-rolled-..., drift-H, drift-fixed-H, mase-copy-H, mase-hour-H, "
-        "own-stay-H, part-...-H, step, displacement-BY-SPACE, diag/latent-... (docs/methods/clin-jepa.md)"] if stays
+    found = [*(["auc, auc-label, diag/NAME (docs/methods.md)"] if any(not arm.trajectory for arm in arms) else ()), *([
+        "auc-label, auc-mean, auc-early, auc-stay, auc-rolled-TRACK, drift-H, drift-fixed-H, mase-copy-H, mase-hour-H, "
+        "own-stay-H, part-NAME-H, step, displacement-BY-SPACE, diag/latent-NAME (docs/methods/clin-jepa.md)"] if stays
         else ())]
     return "; ".join(found)

@@ -49,6 +49,17 @@ def test_the_names_are_those_of_the_published_rows() -> None:
     assert published() == {True: set(metrics.of_arm(METHODS["clin-jepa"])), False: set(metrics.of_arm(METHODS[BARE]))}
 
 
+def test_what_stands_beside_a_simulated_optimum_is_named_where_one_is_asked_for() -> None:
+    with pytest.raises(SimlabError, match="drift-same-48"):
+        asked("drift-same-48")
+    beside = replace(asked("auc-mean"), trajectory={metrics.OPTIMUM: 20})
+    for metric in metrics.SIMULATED:
+        mine = replace(beside, compare=replace(beside.compare, metric=metric))
+        metrics.check(mine)
+        assert "has no predictor" in metrics.lacks(mine, METHODS[BARE])
+    assert not {*metrics.SIMULATED} & {*metrics.of_arm(METHODS["clin-jepa"])}
+
+
 @pytest.mark.parametrize("metric", sorted(metrics.of_arm(METHODS["clin-jepa"])))
 def test_each_name_is_taken_of_a_backbone(metric: str) -> None:
     assert asked(metric).metric == metric
@@ -90,7 +101,7 @@ def test_what_an_arm_without_a_predictor_never_has_is_not_read_of_it(metric: str
 
 @pytest.mark.parametrize(("metric", "arms", "says"), [
     ("auc", BACKBONES, "clin-jepa reads whole stays, and has no such row.*near: auc-"),
-    ("diag/rankme/image", BACKBONES, "clin-jepa reads whole stays"),
+    ("diag/rankme/image", BACKBONES, "clin-jepa reads whole stays"), ("diag/leak-z", BACKBONES, "clin-jepa reads"),
     ("auc-mean", ["clin-jepa", "logistic"], "logistic is fitted to one task"),
     ("drift-48", ["ridge", "logistic"], "ridge is fitted to one task, and has areas"),
     ("diag/lidar", ["ridge", "logistic"], r"train\.diagnostics = 'full' alone"),
