@@ -73,6 +73,8 @@ def built(table: dict[str, Any] | None = None, **sections: Any) -> study.Study:
     ({"llm": "Qwen/Qwen3-8B"}, "trajectory.llm: nothing reads it with encoder = 'tabular'; leave it out, or set enc"),
     ({"lora_rank": 8}, "trajectory.lora_rank: nothing reads it with encoder = 'tabular'"),
     ({"encoder_depth": 3}, "leave it out, or set encoder = 'text'."),
+    ({"optimum_stays": -1}, "trajectory.optimum_stays = -1: expected whole numbers in [0, 1e+06]."),
+    ({"optimum_particles": 9}, "trajectory.optimum_particles: nothing reads it without optimum_stays; set optimum_st"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_when_the_file_is_read(table: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidStudy) as told:
@@ -119,6 +121,24 @@ def test_a_metric_that_no_row_will_have_is_told_when_the_study_is_read(
         built({"max_hours": windows}, **sections)
     assert str(told.value).startswith(f"compare.metric = '{metric}': ") and says in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_an_optimum_is_asked_for_in_its_own_world_and_trains_no_backbone() -> None:
+    """The metric that it alone has is refused without it, and so is a world whose law it does not know; a backbone's
+    settings are what they are without it, and the stage's key is another."""
+    table = {"inner": 16, "optimum_stays": 20, "optimum_particles": 8}
+    compare = {**tomllib.loads(TEXT)["compare"], "metric": "drift-same-6"}
+    asked = built(table, compare=compare)
+    assert asked.trajectory == table and study.build(tomllib.loads(study.dump(asked))) == asked
+    assert whole_stays.of_backbone(asked.trajectory) == {"inner": 16} == built({"inner": 16}).trajectory
+    assert whole_stays.known_by(asked) != whole_stays.known_by(built({"inner": 16}))
+    for without in ({}, {"optimum_stays": 0}):
+        with pytest.raises(InvalidStudy, match=r"'drift-same-6': .* set trajectory\.optimum_stays\."):
+            built(without, compare=compare)
+    with pytest.raises(InvalidStudy, match="expected a horizon of 6 h"):
+        built(table, compare={**compare, "metric": "own-stay-same-12"})
+    with pytest.raises(InvalidStudy, match=r"optimum_stays: .* the world icu, this study's is gaussian; leave it out"):
+        built(table, world={"name": "gaussian"}, compare={**compare, "metric": "auc", "task": "outcome"})
 
 
 def test_what_a_study_is_asked_is_what_its_arms_measure() -> None:
