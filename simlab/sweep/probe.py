@@ -16,7 +16,7 @@ import torch
 from simlab import methods
 from simlab.environments.registry import find_world
 from simlab.methods import Method
-from simlab.sweep import depends, packing, plan
+from simlab.sweep import depends, packing, plan, trajectories, whole_stays
 from simlab.sweep.cache import BLOCK
 from simlab.sweep.job import _Evaluation
 from simlab.sweep.plan import Job
@@ -109,17 +109,18 @@ def _trajectories(
     mine = [arm for arm in arms if arm.trajectory]
     if not mine:
         return 0.0, 0.0
-    from simlab.trajectories import arms as whole_stays
+    from simlab.trajectories import arms as backbones
 
-    whole = whole_stays.settings(stages.settings.of(mine[0]), stages.study.trajectory)
+    whole = backbones.settings(stages.settings.of(mine[0]), whole_stays.of_backbone(stages.study.trajectory))
     few, more = (replace(whole, steps=steps) for steps in (SHORT, 3 * SHORT))
     stays = stages.unlabelled(seed)[0]
     device = stages.settings.device
-    short, backbone = _timed(lambda: whole_stays.train(mine[0], stays, few, seed, device=device))
-    longer, _ = _timed(lambda: whole_stays.train(mine[0], stays, more, seed, device=device))
+    short, backbone = _timed(lambda: backbones.train(mine[0], stays, few, seed, device=device))
+    longer, _ = _timed(lambda: backbones.train(mine[0], stays, more, seed, device=device))
     labelled = stages.labels(spec, seed)[1]
-    measuring = sum(_timed(lambda c=cohort: whole_stays.measure(backbone, labelled, c, seed))[0]
-                    for _, cohort in evaluation.cohorts(spec).values())
+    measuring = sum(_timed(lambda c=cohort, d=domain: backbones.measure(
+        backbone, labelled, c, seed, trajectories.optimum(stages, spec, d, seed, backbone)))[0]
+                    for domain, cohort in evaluation.cohorts(spec).values())
     step = max(longer - short, 0.0) / (2 * SHORT)
     return len(mine) * (short + step * (settings.steps - SHORT)), len(mine) * measuring
 

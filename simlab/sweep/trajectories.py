@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from simlab import rng
 from simlab.cohort import Cohort
 from simlab.methods import Method
-from simlab.sweep import progress
+from simlab.sweep import progress, whole_stays
 
 if TYPE_CHECKING:
     from simlab.sweep.stages import Stages
@@ -25,13 +25,14 @@ def rows(
     raises."""
     from simlab.trajectories import arms
 
+    table = whole_stays.of_backbone(stages.study.trajectory)
     key = stages.keys.trajectory(spec, arm, seed)
     draws = rng.integer(stages.study.seed, seed, "adaptation")
 
     def backbone() -> Any:
         if key not in stages.backbones:
             progress.count("pretraining")
-            given = arms.settings(stages.settings.of(arm), stages.study.trajectory)
+            given = arms.settings(stages.settings.of(arm), table)
             initial = rng.integer(stages.study.seed, seed, "initialisation")
             stages.backbones[key] = arms.train(arm, stages.unlabelled(seed)[0], given, initial,
                                                device=stages.settings.device)
@@ -41,10 +42,26 @@ def rows(
     for name, (domain, cohort) in cohorts.items():
         base = {"cohort": name, "se": None, "limit": None, "status": "ok", "error": ""}
 
-        def measure(base: Any = base, cohort: Cohort = cohort) -> list[dict[str, Any]]:
-            found = arms.measure(backbone(), stages.labels(spec, seed)[1], cohort, draws)
+        def measure(base: Any = base, cohort: Cohort = cohort, domain: str = domain) -> list[dict[str, Any]]:
+            best = optimum(stages, spec, domain, seed, backbone())
+            found = arms.measure(backbone(), stages.labels(spec, seed)[1], cohort, draws, best)
             return [{**base, **row, "task": row["task"] or stages.study.compare.task} for row in found]
 
         measured = stages.measured(stages.keys.evaluation(spec, key, domain), measure)
         made += arms.beside_best(measured, stages.areas(spec, domain))
     return made
+
+
+def optimum(stages: Stages, spec: Any, domain: str, seed: int, backbone: Any) -> Any:
+    """The best forecast of a backbone's latents in one domain, where the study asks for it, else None. Its guesses of a
+    seed's stays are the same for every arm."""
+    given = stages.study.trajectory
+    if not given.get(whole_stays.STAYS):
+        return None
+    from simlab.trajectories.optimum import NAME, Optimum, icu_law
+
+    sizes = {"most": given[whole_stays.STAYS]}
+    if whole_stays.PARTICLES in given:
+        sizes["particles"] = given[whole_stays.PARTICLES]
+    return NAME, Optimum(backbone, backbone.backbone.width, icu_law.law_of(spec, domain),
+                         seed=rng.integer(stages.study.seed, seed, "bootstrap"), **sizes)

@@ -1,7 +1,7 @@
 """A study of arms that read whole stays: its table [trajectory], and whether their language model can be had.
 
-The table's keys are the settings of `simlab.training.trajectory_settings` but those that [train] has. Imports no array
-module.
+The table's keys are the settings of `simlab.training.trajectory_settings` but those that [train] has, and how finely
+the best forecast of the arms' latents is simulated. Imports no array module.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from simlab import methods
+from simlab.environments.knob import Interval
 from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy, OutOfDomain
 from simlab.sweep import fields
@@ -27,7 +28,13 @@ TABLE = "trajectory"
 WORLD = "icu"  # of those that come with simlab
 LANGUAGE_MODEL = "llm"
 LIBRARIES = ("transformers", "peft")  # that a language model's numbers follow from too
-KEYS = tuple(f.name for f in fields_of(Settings) if f.name not in OF_TRAIN)
+# The simulated optimum of every arm's latents (`simlab.trajectories.optimum`): of how many stays (0: none is made), by
+# how many guesses each. No backbone is built or trained by it.
+STAYS, PARTICLES = "optimum_stays", "optimum_particles"
+OPTIMUM = {STAYS: Interval(0, 1_000_000, whole=True), PARTICLES: Interval(2, 100_000, whole=True)}
+OPTIMUM_WORLD = "icu"  # whose law it knows
+SAME = "-same"  # of rows on the stays that the optimum forecasts, its own number their limit
+KEYS = (*(f.name for f in fields_of(Settings) if f.name not in OF_TRAIN), *OPTIMUM)
 LEAST_HOURS = 30  # a study's drift is asked after 24 hours
 # What `simlab.trajectories.arms.measure` asks (its STUDIED, in numbers alone): horizons after the context, and the span
 # of hours over which displacement is taken.
@@ -54,6 +61,7 @@ def settled(study: Study, raw: Mapping[str, Any]) -> Study:
             raise InvalidStudy(f"{TABLE}.{key}: set it in [train]{f', as {name}' if name != key else ''}.")
     fields.known_keys(raw, KEYS, f"[{TABLE}]")
     given = {key: _checked(key, value) for key, value in raw.items()}
+    _simulated(study, given)
     encoder = given.get("encoder", Settings.encoder)
     for key in given:
         why = unread(key, encoder, [_curriculum(methods.find(arm)) for arm in whole])
@@ -67,10 +75,29 @@ def settled(study: Study, raw: Mapping[str, Any]) -> Study:
                                "their drift and tasks are asked after 24.")
     _reached(study.metric, lengths)
     try:
-        of_study(study.train, given)
+        of_study(study.train, of_backbone(given))
     except OutOfDomain as error:
         raise InvalidStudy(f"[{TABLE}], with [train]: {error}") from None
     return replace(study, trajectory=given)
+
+
+def of_backbone(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the table that build and train a backbone."""
+    return {key: value for key, value in given.items() if key not in OPTIMUM}
+
+
+def _simulated(study: Study, given: Mapping[str, Any]) -> None:
+    """Refuse an optimum that this world cannot have or nobody asked for, and metrics beside it. Raises InvalidStudy."""
+    if given.get(STAYS) and study.world != OPTIMUM_WORLD:
+        raise InvalidStudy(f"{TABLE}.{STAYS}: the optimum is simulated by the law of the world {OPTIMUM_WORLD}, this "
+                           f"study's is {study.world}; leave it out.")
+    if given.get(STAYS):
+        return
+    if PARTICLES in given:
+        raise InvalidStudy(f"{TABLE}.{PARTICLES}: nothing reads it without {STAYS}; set {STAYS} too, or leave it out.")
+    if study.metric.rpartition("-")[0].endswith(SAME):
+        raise InvalidStudy(f"compare.metric = {study.metric!r}: it is measured on the stays of a simulated optimum; "
+                           f"set {TABLE}.{STAYS}.")
 
 
 def _reached(metric: str, lengths: Sequence[tuple[str, int]]) -> None:
@@ -94,7 +121,7 @@ def _hours(study: Study) -> list[Any]:
 
 
 def _checked(key: str, value: object) -> Any:
-    domain = DOMAINS[key]
+    domain = OPTIMUM[key] if key in OPTIMUM else DOMAINS[key]
     if not isinstance(domain, type):
         return fields.checked(value, domain, f"{TABLE}.{key}")
     if not fits(value, domain) or value == "":
@@ -140,7 +167,7 @@ def _version(library: str) -> str:
 def texts(study: Study) -> int:
     """The texts that its trainings read at most: every hour's two and the static one of a batch's windows, in each step
     once, and once more by a target encoder."""
-    given = of_study(study.train, study.trajectory)
+    given = of_study(study.train, of_backbone(study.trajectory))
     stages = [stage for arm in map(methods.find, study.arms) if arm.trajectory for stage in _curriculum(arm).stages]
     readings = sum(stage.length(given.steps) * (1 + (stage.target == "ema")) for stage in stages)
     return study.n_seeds * readings * given.batch * (2 * given.max_hours + 1)

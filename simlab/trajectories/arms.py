@@ -20,7 +20,7 @@ from simlab.training.points import COLD
 from simlab.training.pretrain import Settings
 from simlab.training.trajectory_settings import of_study
 from simlab.trajectories import tasks
-from simlab.trajectories.evaluate import Plan, Report, evaluate, mean_areas
+from simlab.trajectories.evaluate import Best, Plan, Report, evaluate, mean_areas
 from simlab.trajectories.trained import Trained, there
 
 HELD_OUT = 0.1  # share of the unlabelled stays that training watches and never learns from
@@ -62,22 +62,27 @@ def train(
     return Trained(made, shown.presentation)
 
 
-def measure(backbone: Trained, labelled: Cohort, test: Cohort, seed: int) -> list[dict[str, Any]]:
+def measure(
+    backbone: Trained, labelled: Cohort, test: Cohort, seed: int, best: tuple[str, Best] | None = None
+) -> list[dict[str, Any]]:
     """Rows (task "" where a number is of no task): task, metric, value, n. What a backbone cannot do (roll out
-    without a predictor) has no row."""
+    without a predictor) has no row. best: name and forecast of its latents' optimum; parts of the drift are then laid
+    beside it, and there are rows on the stays that it forecasts, whose `limit` is its own number."""
     rolls = backbone.backbone.curriculum.predicts
     labelled, shown = there(labelled), there(test)
     hours = min(backbone.hours, int(labelled.length.max()), int(shown.length.max()))
     horizons = tuple(h for h in STUDIED.horizons if h <= hours - STUDIED.context)  # as far as hours go
     plan = replace(STUDIED, horizons=horizons, seed=seed, rolls=rolls)
-    report = evaluate(backbone, labelled, shown, plan, path="state")
+    report = evaluate(backbone, labelled, shown, plan, best, path="state")
     found = [*_of_tasks(report), *_of_drift(report), *_of_geometry(report)]
+    if best is not None:
+        found += _beside(report)
     found += [_row("", f"diag/latent-{name}", value, len(test)) for name, value in report.shape.items()]
     return [row for row in found if row["value"] is not None and math.isfinite(row["value"])]
 
 
-def _row(task: str, metric: str, value: float | None, n: int) -> dict[str, Any]:
-    return {"task": task, "metric": metric, "value": value, "n": n}
+def _row(task: str, metric: str, value: float | None, n: int, **more: float | None) -> dict[str, Any]:
+    return {"task": task, "metric": metric, "value": value, "n": n, **more}
 
 
 def _of_tasks(report: Report) -> list[dict[str, Any]]:
@@ -110,6 +115,24 @@ def _of_drift(report: Report) -> list[dict[str, Any]]:
             rows += [_row("", f"part-{name}-{part.horizon}", getattr(part, name), 0) for name in (
                 "survivorship", "nonstationarity", "contraction", "horizon_cost", "underfit", "remainder")]
     return [{**row, "metric": row["metric"].replace("_", "-")} for row in rows]
+
+
+def _beside(report: Report) -> list[dict[str, Any]]:
+    """The roll-out on the stays that the simulated optimum forecasts, each number beside the optimum's (`limit`). These
+    stays all last, so that the published drift and the fixed cohort's are one."""
+    mine = report.same or tuple(row for row in report.drift if row.actions == "true")
+    rows = [_row("", f"part-sample-{part.horizon}", part.sample, 0) for part in report.parts if part is not None]
+    for place, (one, best) in enumerate(zip(mine, report.best, strict=True)):
+        h, n = one.drift.horizon, best.drift.matched
+        if not n:
+            continue
+        if place == 0:
+            rows.append(_row("", "step-same", one.step, n, limit=best.step))
+        rows += [_row("", f"drift-same-{h}", one.drift.fixed, n, limit=best.drift.fixed),
+                 _row("", f"mase-copy-same-{h}", one.mase_copy, n, limit=best.mase_copy),
+                 _row("", f"mase-hour-same-{h}", one.mase_mean, n, limit=best.mase_mean),
+                 _row("", f"own-stay-same-{h}", one.retrieval, n, limit=best.retrieval)]
+    return rows
 
 
 def _of_geometry(report: Report) -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ class DriftRow:
 class Report:
     """Everything that was measured of one backbone on one cohort. `reference`: which forecast `parts` are laid beside;
     `best`: its own drift rows, on the stays that it forecasts; `same`: the roll-out's (true actions) on these stays,
-    none where it forecasts every stay of the fixed cohort."""
+    none where it forecasts every stay that the roll-out does."""
 
     shape: Mapping[str, float]
     drift: tuple[DriftRow, ...]
@@ -220,7 +220,7 @@ def _parts(
     reference: tuple[str, Best], path: str, rng: np.random.Generator,
 ) -> tuple[tuple[drifts.Parts | None, ...], tuple[DriftRow, ...], tuple[DriftRow, ...]]:
     """What the published drift at the plan's context is made of, the reference forecast's own rows, and the roll-out's
-    on the same stays where the reference forecasts some of the fixed cohort alone."""
+    on the same stays where the reference does not forecast all that the roll-out does."""
     z, length, context, furthest = latents.state, test.length, plan.context, max(plan.horizons)
 
     def error(forecast: Any, of: Any) -> Float[np.ndarray, "stays horizons"]:
@@ -242,7 +242,7 @@ def _parts(
     found = drifts.drift(own, plan.horizons, test.subject, rng, plan.draws)
     rows = _worth(context, reference[0], found, best, own, latents, beside)
     covered = np.isfinite(own).all(axis=1)
-    if not covered.any() or covered[np.isfinite(forecast).all(axis=1)].all():
+    if not covered.any() or not (np.isfinite(forecast) & ~np.isfinite(own)).any():
         return tuple(made), tuple(rows), ()
     shared = np.where(covered[:, None], forecast, np.nan)
     apart = np.random.default_rng(plan.seed)  # draws of its own: all others are what they are without these rows

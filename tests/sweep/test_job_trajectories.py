@@ -5,21 +5,26 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import toy_stays
 
-from simlab.environments import icu
+from simlab.environments import icu, icu_knobs
 from simlab.environments.registry import WORLDS, World, register_world
 from simlab.errors import OutOfDomain, UnknownName
+from simlab.limits.icu import drawn
 from simlab.methods import METHODS, Method
-from simlab.sweep import job, study
+from simlab.sweep import job, study, trajectories
 from simlab.sweep.plan import jobs, recipes
 from simlab.sweep.stages import Stages
 from simlab.training.pretrain import Settings
+from simlab.training.trajectory_settings import Settings as SettingsOfStays
 from simlab.trajectories import arms
+from simlab.trajectories.optimum import NAME
+from simlab.trajectories.trained import there
 
 ARMS = ["clin-jepa", "clin-jepa-no-sync", "clin-jepa-masked-refinement"]
 
@@ -38,6 +43,15 @@ def rows() -> list[dict]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(icu, "AREAS_STAYS", 60)  # best areas are rough and quick
         return [row for j in jobs(asked) for row in job.run_job(asked, j)]
+
+
+class Named:
+    """A backbone in name alone."""
+
+    def encode(self, cohort):
+        raise AssertionError("nobody asks for it")
+
+    rollout = encode
 
 
 def by(rows: list[dict], arm: str) -> dict[tuple, float]:
@@ -133,6 +147,68 @@ def test_a_world_without_best_areas_has_none() -> None:
         })
         (one, *_), asked = jobs(asked), replace(asked, world="plain")
         assert Stages(asked, one, Settings(), Spec()).areas(Spec(), "a") == {}
+
+
+def test_drift_error_and_retrieval_stand_beside_the_optimum_of_the_same_stays() -> None:
+    """A hand-made optimum of some stays, the test latents themselves but for .1 in each coordinate: its L1 is .1 at
+    every horizon, so its drift 0; every error over it is the same in L1 and in both MASE, and adds up with the drift.
+    Rows of whole cohorts are what they are without it, parts but for their reference too."""
+    spec = icu_knobs.spec(max_hours=36)
+    labelled, test, unlabelled = (drawn(spec, n, np.random.default_rng(n)) for n in (60, 50, 12))
+    given = SettingsOfStays(width=4, hidden=8, inner=8, inside=8, depth=1, steps=4, batch=4, max_hours=36)
+    backbone = arms.train(METHODS["clin-jepa"], unlabelled, given, 1)
+    lasting = np.flatnonzero(there(test).length >= 36)
+
+    def best(chosen: np.ndarray, cohort, context: int, horizons: int) -> np.ndarray:
+        z = backbone.encode(cohort).state
+        found = np.full((len(cohort), horizons, z.shape[2]), np.nan)
+        found[chosen] = z[chosen, context : context + horizons] + 0.1
+        return found
+
+    plain, beside, covered = (arms.measure(backbone, labelled, test, 3, one) for one in (
+        None, ("by hand", partial(best, lasting[:9])), ("by hand", partial(best, lasting))))
+    assert all(row in beside for row in plain if not row["metric"].startswith("part-"))
+    assert not any("limit" in row or "-same" in row["metric"] for row in plain)
+    made = {row["metric"]: row for row in beside if "-same" in row["metric"]}
+    assert set(made) == {"step-same", *(f"{m}-same-{h}" for m in ("drift", "mase-copy", "mase-hour", "own-stay")
+                                        for h in (6, 12))}
+    assert {row["n"] for row in made.values()} == {9}
+    assert made["step-same"]["limit"] == pytest.approx(0.4, rel=1e-4)  # of four coordinates
+    for h in (6, 12):
+        drift, copy, hour = (made[f"{m}-same-{h}"] for m in ("drift", "mase-copy", "mase-hour"))
+        over = made["step-same"]["value"] * (1 + drift["value"]) / 0.4  # error over the optimum's
+        assert drift["limit"] == pytest.approx(0, abs=1e-3)
+        assert copy["value"] / copy["limit"] == pytest.approx(over, rel=1e-3)
+        assert hour["value"] / hour["limit"] == pytest.approx(over, rel=1e-3)
+        assert made[f"own-stay-same-{h}"]["limit"] > made[f"own-stay-same-{h}"]["value"]
+    parts = {row["metric"]: row["value"] for row in beside if row["metric"].startswith("part-")}
+    total = sum(v for m, v in parts.items() if m.endswith("-12"))
+    whole = {row["metric"]: row["value"] for row in plain}
+    assert total == pytest.approx(math.log(1 + whole["drift-12"])) and parts["part-sample-12"] != 0
+    of_all = {row["metric"]: row["value"] for row in covered}  # of the fixed cohort, not of stays that end before
+    assert all(of_all[f"{m}-same-12"] == whole[f"{n}-12"] for m, n in (("drift", "drift-fixed"), ("own-stay",) * 2))
+    assert of_all["part-sample-12"] == 0 and of_all["mase-copy-same-6"] != whole["mase-copy-6"]
+    kept = arms.beside_best([{**row, "limit": row.get("limit")} for row in beside], {})
+    assert [r["limit"] for r in kept if "-same" in r["metric"]] == [r["limit"] for r in made.values()]
+
+
+def test_a_study_s_optimum_is_of_its_own_hospital_and_one_for_all_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = study.build({
+        "study": {"name": "stays", "seed": 4}, "world": {"name": "icu"}, "axes": {"gap_s": {"values": [1.0]}},
+        "compare": {"arms": ARMS, "contrast": ARMS[:2], "metric": "auc-mean", "task": "icu-mortality"},
+        "trajectory": {"optimum_stays": 7, "optimum_particles": 5},
+    })
+    (one, *_) = jobs(asked)
+    stages = Stages(asked, one, Settings(), job.cell_spec(asked, 0))
+    backbone = Named()
+    backbone.backbone = SimpleNamespace(width=3)
+    (name, home), (_, away), (_, other) = (trajectories.optimum(stages, stages.spec, domain, seed, backbone)
+                                           for domain, seed in (("source", 0), ("external", 0), ("source", 1)))
+    assert name == NAME and (home.most, home.particles, home.width) == (7, 5, 3)
+    assert home.seed == away.seed != other.seed
+    assert home.law.admission < away.law.admission, "the sicker hospital's"
+    plain = SimpleNamespace(study=replace(asked, trajectory={"inner": 16}))
+    assert trajectories.optimum(plain, stages.spec, "source", 0, backbone) is None
 
 
 def test_means_have_a_limit_where_each_of_their_tasks_has_one() -> None:

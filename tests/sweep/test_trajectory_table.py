@@ -75,6 +75,8 @@ def built(table: dict[str, Any] | None = None, **sections: Any) -> study.Study:
     ({"encoder_depth": 3}, "leave it out, or set encoder = 'text'."),
     ({"masked": 0.5}, "trajectory.masked: nothing reads it in clin-jepa (no stage masks hours); leave it out."),
     ({"regulariser_weight": 2}, "trajectory.regulariser_weight: nothing reads it in clin-jepa (there is no regularise"),
+    ({"optimum_stays": -1}, "trajectory.optimum_stays = -1: expected whole numbers in [0, 1e+06]."),
+    ({"optimum_particles": 9}, "trajectory.optimum_particles: nothing reads it without optimum_stays; set optimum_st"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_when_the_file_is_read(table: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidStudy) as told:
@@ -123,6 +125,25 @@ def test_a_metric_that_no_row_will_have_is_told_when_the_study_is_read(
         built({"max_hours": windows}, **sections)
     assert str(told.value).startswith(f"compare.metric = '{metric}': ") and says in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_an_optimum_is_asked_for_in_its_own_world_and_trains_no_backbone() -> None:
+    """The metric that it alone has is refused without it, and so is a world whose law it does not know; a backbone's
+    settings are what they are without it, and the stage's key is another."""
+    table = {"inner": 16, "optimum_stays": 20, "optimum_particles": 8}
+    both = ["clin-jepa", "clin-jepa-cold"]
+    compare = {**tomllib.loads(TEXT)["compare"], "arms": both, "contrast": both, "metric": "drift-same-6"}
+    asked = built(table, compare=compare)
+    assert asked.trajectory == table and study.build(tomllib.loads(study.dump(asked))) == asked
+    assert whole_stays.of_backbone(asked.trajectory) == {"inner": 16} == built({"inner": 16}).trajectory
+    assert whole_stays.known_by(asked) != whole_stays.known_by(built({"inner": 16}))
+    for without in ({}, {"optimum_stays": 0}):
+        with pytest.raises(InvalidStudy, match=r"'drift-same-6': .* set trajectory\.optimum_stays\."):
+            built(without, compare=compare)
+    with pytest.raises(InvalidStudy, match="expected a horizon of 6 h"):
+        built(table, compare={**compare, "metric": "own-stay-same-12"})
+    with pytest.raises(InvalidStudy, match="'gaussian': clin-jepa reads whole stays by the hour, and needs the world"):
+        built(table, world={"name": "gaussian"}, compare={**compare, "metric": "auc", "task": "outcome"})
 
 
 def test_what_a_study_is_asked_is_what_its_arms_measure() -> None:
