@@ -38,7 +38,7 @@ from simlab.files import write_text
 from simlab.limits import icu_charted
 from simlab.methods import Method
 from simlab.train import folder as run_folder
-from simlab.train import trajectory_parts, trajectory_text
+from simlab.train import trajectory_optima, trajectory_parts, trajectory_text
 from simlab.train.experiment import looked_at
 from simlab.training import trajectory
 from simlab.training.device import find as find_device
@@ -235,27 +235,9 @@ def _world(
     report = evaluate(backbone, labelled, test, plan, (optimum.NAME, best), "state", say, charted)
     notes = [*report.notes, *_hours(given.max_hours, spec.max_hours, world=True)]
     if plan.rolls:
-        z, most = backbone.encode(test).state, max(plan.horizons)
-        first, last = optimum.cost_of_few(best, lambda f: drifts.errors(f, z, test.length, plan.context), test,
-                                          plan.context, most)
-        notes.append(f"optimum: {sizes['optimum_stays']} stays, {best.particles} guesses each; with half of them its "
-                     f"L1 is {first:+.1%} at one hour and {last:+.1%} at {most} h.")
-        say("what few guesses cost the best forecast of charts")
-        few = icu_charted.cost_of_few(law, test, plan.context, (1, most), sizes["charted_particles"], options.seed)
-        notes.append(f"best possible of decoded variables: {sizes['charted_particles']} guesses a stay; with half of "
-                     "them its error is " + " and ".join(f"{more:+.1%} (standard error {se:.1%}) at {h} h"
-                                                         for h, (more, se) in few.items()) + ".")
+        notes += trajectory_optima.few_guesses(best, law, backbone, test, plan, sizes, say)
     say("best areas of the tasks")
-    from simlab.limits.icu_tasks import areas
-
-    limits = areas(spec, sizes["areas_stays"], rng=np.random.default_rng(options.seed))
-    rows = tuple(replace(row, limit=limits[row.task]["auc"]) for row in report.tasks)
-    notes.append(f"best possible: by particles on {sizes['areas_stays']} other stays; standard errors "
-                 + ", ".join(f"{t} {a['se']:.3f}" for t, a in limits.items() if a["se"] is not None) + ".")
-    none = [task for task in dict.fromkeys(row.task for row in rows) if limits[task]["auc"] is None]
-    if none:
-        notes.append(f"no optimum, known or simulated: {'; '.join(none)}.")
-    return replace(report, tasks=rows, notes=tuple(notes))
+    return trajectory_optima.beside_areas(replace(report, notes=tuple(notes)), spec, sizes["areas_stays"], options.seed)
 
 
 def _trained(
