@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simlab.cohort import load
-from simlab.environments import icu, icu_channels, icu_dynamics, icu_law
+from simlab.environments import icu, icu_channels, icu_dynamics, icu_labels, icu_law, icu_measure, icu_outcomes
 from simlab.environments.__main__ import main
 from simlab.environments.docs import knob_table
 from simlab.environments.icu_knobs import ICU_KNOBS, LINEAR, TASKS, spec
@@ -110,6 +110,58 @@ def test_ends_follow_the_state_only_where_selection_says_so():
         sick = icu_law.severity(p.x[:, 24])
         gone = (p.out < 60) & ~p.died
         assert (abs(np.corrcoef(gone, sick)[0, 1]) > 4 / np.sqrt(1500)) == follows
+
+
+def test_ends_have_the_documented_hazards():
+    """Chances of one patient by hand. Then deaths and discharges of each hour, less their probabilities by docs/icu.md,
+    against 1, the mean state and frailty: martingale differences, so 4 standard deviations of their sum. And who dies
+    was sicker at hour 24, and frailer, than who does not."""
+    p_of = {"died": (-10.4, 3.5, 1.1), "left": (-4.9, -1.8, -0.2)}
+    law = icu_law.law_of(spec(selection=0.5), "source")
+    chances = icu_law.end_chances(law, np.array([[2.0, 0, 1, 2, 0]]), np.array([2.0]))  # a mean state of 1
+    assert np.ravel(chances) == pytest.approx(-np.expm1(-np.exp([-10.4 + 1.75 + 2.2, -4.9 - 0.9 - 0.4])))
+    f = factors(2500, until=60)
+    p, frail = f.paths, icu_law.frailty(f.static)
+    terms = {name: [] for name in p_of}
+    for t in range(24, 59):  # in the last hour all leave
+        there, sick = p.out > t, p.x[:, t].astype(float).mean(axis=1)
+        dies = there & p.died & (p.out == t + 1)
+        for name, at_risk, ends in (("died", there, dies), ("left", there & ~dies, (p.out == t + 1) & ~p.died)):
+            base, slope, more = p_of[name]
+            expected = -np.expm1(-np.exp(base + slope * sick + more * frail))
+            terms[name].append(at_risk * (ends - expected) * [np.ones(2500), sick, frail])
+    for name, found in terms.items():
+        total, variance = np.sum(found, axis=(0, 2)), np.sum(np.square(found), axis=(0, 2))
+        assert np.abs(total / np.sqrt(variance)).max() < 4, name
+    for told in (icu_law.severity(p.x[:, 24]), frail):
+        assert np.corrcoef(p.died, told)[0, 1] > 4 / np.sqrt(2500)
+
+
+def test_deaths_after_intensive_care_follow_how_it_was_left_as_far_as_the_knob_says():
+    """With gamma_d = 0 the state on leaving changes no label, whoever has it, and frailty tells of deaths within 90
+    days; with 2 the state does, beyond frailty (4 standard errors of a correlation each), and nobody who leaves sicker
+    lives longer."""
+    f = factors(1500, until=60)
+    survived, frail, last = ~f.paths.died, icu_law.frailty(f.static), f.paths.last
+    sick = icu_law.severity(last)
+    beyond = sick - np.polyval(np.polyfit(frail[survived], sick[survived], 1), frail)
+
+    def dead(gamma, state=last):
+        of, rng = replace(f, paths=replace(f.paths, last=state)), np.random.default_rng(1).spawn(2)[1]
+        course, _ = icu_outcomes.whole_course(of, np.full((1500, 60, len(icu_measure.LABELLED)), np.nan), gamma, rng)
+        return icu_labels.labels(course, 24, 24)["mortality-90d"][survived]
+
+    none, strong, shuffled = dead(0), dead(2), last[np.random.default_rng(2).permutation(1500)]
+    assert np.array_equal(none, dead(0, shuffled)) and not np.array_equal(strong, dead(2, shuffled))
+    assert np.corrcoef(none, frail[survived])[0, 1] > 4 / np.sqrt(survived.sum())
+    assert np.corrcoef(strong, beyond[survived])[0, 1] > 4 / np.sqrt(survived.sum())
+    sicker = dead(2, last + 0.5)
+    assert (sicker >= strong).all() and sicker.sum() > strong.sum() > 0
+    paths = type(f.paths)(*(a[:300] for a in vars(f.paths).values()))
+    few, there = icu_dynamics.IcuFactors(f.static[:300], f.dose[:300], paths), survived[:300]
+    shown = icu.observe(few, spec(hours=24, after_discharge=2), "source", np.random.default_rng(1))
+    assert np.array_equal(shown.labels["mortality-90d"][there], strong[: there.sum()])  # the knob reaches the labels
+    assert not np.array_equal(shown.labels["mortality-90d"][there], none[: there.sum()])
 
 
 def test_the_future_does_not_reach_back():

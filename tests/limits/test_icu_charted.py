@@ -198,6 +198,21 @@ def test_scales_and_bodies_are_forecast_in_their_own_way() -> None:
         icu_charted.medians(law, cohort, 24, (13,), 2)
 
 
+def test_what_is_charted_after_the_context_changes_no_forecast() -> None:
+    """Other values there: the same medians, by a bit; other masks: they say alone where one is asked for."""
+    made = spec(hours=24)
+    law, cohort = icu_law.law_of(made, "source"), drawn(made, 6, np.random.default_rng(3))
+    told = icu_charted.medians(law, cohort, CONTEXT, AHEAD, 6)
+    state = cohort.streams["state"]
+    state.values[:, CONTEXT:] = np.roll(state.values[:, CONTEXT:], 1, axis=0)
+    for h, found in icu_charted.medians(law, cohort, CONTEXT, AHEAD, 6).items():
+        assert np.array_equal(found, told[h], equal_nan=True)
+    state.observed[:, CONTEXT:] = np.roll(state.observed[:, CONTEXT:], 1, axis=0)
+    for h, found in icu_charted.medians(law, cohort, CONTEXT, AHEAD, 6).items():
+        both = np.isfinite(found) & np.isfinite(told[h])
+        assert np.array_equal(found[both], told[h][both]) and both.sum() > 10
+
+
 def test_the_cost_of_few_guesses_is_told_with_its_error(linear) -> None:
     """Two guesses instead of four cost much; where the forecast is exact nothing."""
     law, cohort = linear

@@ -92,5 +92,5 @@ def test_one_cosine_runs_through_all_stages_but_phase_0_or_each_has_its_own() ->
     phase0 = [full, *(cosine(i, 5) for i in range(5))]
     whole = [full / 2, full, *(cosine(i, 18) for i in range(18))]
     assert rates(run) == pytest.approx([*phase0, *whole])
-    each = [[full, *(cosine(i, n - 1) for i in range(n - 1))] for n in (3, 9, 3, 5)]
-    assert rates(made(replace(SETTINGS, schedule="stage"))) == pytest.approx([*phase0, *sum(each, [])])
+    each = [rate for n in (3, 9, 3, 5) for rate in (full, *(cosine(i, n - 1) for i in range(n - 1)))]
+    assert rates(made(replace(SETTINGS, schedule="stage"))) == pytest.approx([*phase0, *each])

@@ -92,7 +92,7 @@ def test_the_recent_mean_is_of_the_hours_before_by_hand(rng: np.random.Generator
 
 def test_the_mean_at_the_hour_is_the_training_stays(rng: np.random.Generator) -> None:
     """Training stays of 1 to 8 by the hour, and of 5 times that for seven hours alone: after six hours the means are 21
-    (of 7 and 35) and 8. Test stays of 10 in both directions: errors 22 and 4, none of a copy. Stays that go 10, 11, ...,
+    (of 7 and 35) and 8. Test stays of 10 in both directions: errors 22 and 4, none of a copy. Stays that go from 10 to
     17: a copy errs by 1 and 2 in a direction, the training's mean by 5 and 9."""
     train, test = toy_stays.stays(rng, 2, hours=8, short=0.0), toy_stays.stays(rng, 2, hours=8, short=0.0)
     train.length[1] = 7

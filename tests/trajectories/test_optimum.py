@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
@@ -82,6 +83,21 @@ def test_guesses_are_as_alert_as_their_stay_was(world) -> None:
     low, high = (futures.values[part, CONTEXT:, at][futures.observed[part, CONTEXT:, at]].mean()
                  for part in (slice(0, 30), slice(30, 60)))
     assert low < 4.5 < 5.5 < high
+
+
+def test_charts_after_the_context_change_no_bit_of_the_forecast(world) -> None:
+    """Another stay's charts, values and masks, from hour 6 on: the same forecast. From hour 5 on: another one."""
+    law, stays = world
+    few = stays.take(np.arange(4))
+    forecast = optimum.Optimum(MapAndPressure(), 2, law, particles=6, most=4)
+    told = forecast(few, CONTEXT, HORIZONS)
+    for first, same in ((CONTEXT, True), (CONTEXT - 1, False)):
+        other = deepcopy(few)
+        for name in ("values", "observed"):
+            whole = getattr(other.streams["state"], name)
+            whole[:, first:] = np.roll(getattr(few.streams["state"], name)[:, first:], 1, axis=0)
+        assert not np.array_equal(other.streams["state"].values, few.streams["state"].values)
+        assert np.array_equal(forecast(other, CONTEXT, HORIZONS), told) == same
 
 
 def test_the_median_is_numpys_and_minimises_the_weighted_distance(rng: np.random.Generator) -> None:
