@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simlab.errors import DamagedFile, OutOfDomain, Parser, SimlabError, command
-from simlab.sweep import forecast, metrics, plan, stop, study
+from simlab.errors import DamagedFile, OutOfDomain, Parser, command
+from simlab.sweep import forecast, listing, metrics, plan, stop, study
 from simlab.sweep.folder import Folder
 from simlab.sweep.plan import Job
 from simlab.sweep.schema import Study
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None, function: str | None = None) -> int:
     args = parser().parse_args(argv)
     _check(args)
     if args.list:
-        return _list(args)
+        return listing.show(args.plugins, args.workers, args.json)
     chosen = study.load(args.study, args.overrides, args.plugins)
     out = args.out or Path("runs") / chosen.name
     chosen = Folder(out).adopt(chosen)
@@ -191,7 +191,7 @@ def _have(device: str) -> None:
 
 def _kept(chosen: Study, out: Path) -> str:
     """What an interrupt left, and how to go on."""
-    chosen = _grown(Folder(out), chosen)
+    chosen = listing.grown(Folder(out), chosen)
     jobs, there = plan.jobs(chosen), Folder(out).finished()
     return (f"{sum(job.index in there for job in jobs)} of {len(jobs)} jobs are finished and kept in {out}; run the "
             "same command again to go on")
@@ -339,55 +339,6 @@ def _failed(chosen: Study, out: Path, jobs: list[Job]) -> set[int]:
             if bad:
                 found.add(job.index)
     return found
-
-
-def _list(args: argparse.Namespace) -> int:
-    """Every study that a name reaches, and what is done of it in runs/."""
-    entries = []
-    for name, path in study.available().items():
-        try:
-            found = study.load(str(path), plugins=args.plugins)
-        except SimlabError as error:
-            entries.append({"study": name, "error": " ".join(str(error).split())})
-            continue
-        folder = Folder(Path("runs") / found.name)
-        found = _grown(folder, found)
-        jobs, there = plan.jobs(found), folder.finished()
-        done = sum(job.units for job in jobs if job.index in there)
-        todo, workers = [job for job in jobs if job.index not in there], args.workers or os.cpu_count() or 1
-        seconds, _ = plan.estimate(found, todo, max(1, min(workers, len(todo))), folder.read_manifest())
-        seconds = None if seconds is None else round(seconds)
-        entries.append({"study": name, "cells": plan.n_cells(found), "seeds": found.n_seeds, "done": done,
-                        "missing": sum(job.units for job in jobs) - done, "estimated_seconds": seconds,
-                        "failed": folder.read_manifest().get("failed", 0), "question": found.question})
-    if args.json:
-        print(json.dumps(entries, indent=1))
-        return 0
-    print(f"{'study':<20}{'cells':>7}{'seeds':>7}{'done':>8}{'missing':>9}{'failed':>8}{'to do':>9}   (done and "
-          "missing: cells x seeds; time to do: a rough guess where nothing ran yet)")
-    for entry in entries:
-        if "error" in entry:
-            print(f"{entry['study']:<20}cannot be read: {entry['error']}")
-            continue
-        print("{study:<20}{cells:>7}{seeds:>7}{done:>8}{missing:>9}{failed:>8}{left:>9}".format(
-            left=_left(entry), **entry))
-        if entry["question"]:
-            print(f"    {entry['question']}")
-    return 0
-
-
-def _left(entry: dict[str, Any]) -> str:
-    if not entry["missing"]:
-        return "-"
-    return "unknown" if entry["estimated_seconds"] is None else duration(entry["estimated_seconds"])
-
-
-def _grown(folder: Folder, found: Study) -> Study:
-    """The study as its folder has seen it grow; as it is where the folder cannot be read (a run will say so)."""
-    try:
-        return folder.adopt(found)
-    except SimlabError:
-        return found
 
 
 if __name__ == "__main__":

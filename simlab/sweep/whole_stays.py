@@ -149,12 +149,17 @@ def known_by(study: Study) -> dict[str, Any]:
         return {}
     name = language_model(study)
     found: dict[str, Any] = {"given": dict(study.trajectory)}
-    if name:
-        found["libraries"] = {library: _version(library) for library in LIBRARIES}
-    if name and Path(name).is_dir():  # of a name, the hub's own copy is taken as it is
+    return {TABLE: found | (of_model(name) if name else {})}
+
+
+def of_model(name: str) -> dict[str, Any]:
+    """What a language model's numbers follow from beside settings: library versions, and a folder's files (sizes,
+    times); of a name, the hub's own copy is taken as it is."""
+    found: dict[str, Any] = {"libraries": {library: _version(library) for library in LIBRARIES}}
+    if Path(name).is_dir():
         files = sorted(path for path in Path(name).rglob("*") if path.is_file())
         found["files"] = [(str(p.relative_to(name)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return {TABLE: found}
+    return found
 
 
 def _version(library: str) -> str:

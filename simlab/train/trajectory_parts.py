@@ -11,6 +11,7 @@ from typing import Any
 
 from simlab.methods import Method
 from simlab.sweep import keys
+from simlab.sweep.whole_stays import of_model
 from simlab.train import folder as run_folder
 from simlab.trajectories import show
 from simlab.trajectories.evaluate import Report
@@ -28,6 +29,9 @@ def made_with(frozen: Mapping[str, object], arms: Sequence[Method], plugins: Seq
     """What a split's numbers follow from: what the run is, the sources that compute, and library versions."""
     modules = dict.fromkeys((*HERE, *(arm.trainer.partition(":")[0] for arm in arms)))
     known = {**frozen, "sources": keys.sources(tuple(modules), tuple(plugins)), "libraries": keys.libraries()}
+    settings = frozen["settings"]
+    if isinstance(settings, Mapping) and settings["encoder"] == "llm":
+        known["model"] = of_model(settings["llm"])
     return json.loads(json.dumps(known))
 
 

@@ -296,8 +296,8 @@ def _cohort(
 
 def _reached(cohort: Cohort, windows: int, task: str | None) -> None:
     """Refuse windows that end before a task is asked (its cutoff), before anything is trained. Raises OutOfDomain."""
-    asked = {name: int(t.cutoff) for name, t in cohort.tasks.items() if t.cutoff is not None and t.kind == "binary"
-             and t.level == "record" and task in (None, name)}  # fmt: skip
+    asked = {name: min(int(t.cutoff), cohort.visits) for name, t in cohort.tasks.items()
+             if t.cutoff is not None and (t.kind, t.level) == ("binary", "record") and task in (None, name)}
     last = max(asked, key=asked.__getitem__, default="")
     if last and windows < asked[last]:
         raise OutOfDomain(f"--set max_hours = {windows}: expected at least {asked[last]}, the hour at which {last} is "

@@ -66,8 +66,9 @@ def _asked(
 ) -> tuple[Int[np.ndarray, "questions"], Int[np.ndarray, "questions"]]:
     labels = cohort.labels[task.name]
     if task.level == "record":
-        hour = int(task.cutoff) if task.cutoff is not None else max(contexts)
-        row = np.flatnonzero((cohort.length >= min(hour, cohort.visits)) & np.isfinite(labels))
+        # At the last hour that is kept, where the cutoff lies beyond it.
+        hour = min(int(task.cutoff) if task.cutoff is not None else max(contexts), cohort.visits)
+        row = np.flatnonzero((cohort.length >= hour) & np.isfinite(labels))
         return row, np.full(len(row), hour)
     asked = [c for c in sorted(contexts) if c <= labels.shape[1]]
     known = np.stack([(cohort.length >= c) & np.isfinite(labels[:, c - 1]) for c in asked], axis=1)

@@ -8,6 +8,7 @@ import toy_stays
 
 from simlab.errors import InvalidCohort, UnknownName
 from simlab.trajectories.landmarks import landmarks
+from simlab.trajectories.tasks import encoded
 
 
 def test_a_record_task_asks_those_who_are_there_at_its_cutoff(rng: np.random.Generator) -> None:
@@ -18,6 +19,14 @@ def test_a_record_task_asks_those_who_are_there_at_its_cutoff(rng: np.random.Gen
     shown = asked.cohort.streams["state"]
     assert (shown.values == cohort.streams["state"].values[asked.row, :24]).all()
     assert asked.cohort.streams["hour"].values.ravel().tolist() == [24.0] * len(asked.row)
+
+
+def test_a_cutoff_beyond_the_hours_that_are_kept_is_their_last(rng: np.random.Generator) -> None:
+    cohort = toy_stays.stays(rng, 20, hours=20)
+    asked = landmarks(cohort, "dies")
+    assert cohort.tasks["dies"].cutoff == 24 and set(asked.hour) == {20}
+    assert asked.row.tolist() == np.flatnonzero(cohort.length == 20).tolist()
+    assert encoded(cohort.streams["state"].values, np.zeros((20, 1)), asked, 6)["last"].shape[0] == len(asked.row)
 
 
 def test_a_task_by_hour_is_asked_at_some_hours_and_shown_a_day(rng: np.random.Generator) -> None:
