@@ -14,7 +14,7 @@ from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy, UnknownName, nearest
 from simlab.methods import Method
 from simlab.sweep.schema import Study
-from simlab.sweep.whole_stays import HORIZONS, predicts
+from simlab.sweep.whole_stays import HORIZONS, STAYS, predicts
 
 DIAGNOSTIC = "diag/"
 AREAS = ("auc", "auc-label")  # of a fit, in every cohort
@@ -40,8 +40,7 @@ ROLLED = ("auc-label-rolled", *(f"auc-rolled-{track}" for track in TRACKS), "ste
           *(f"{name}{actions}-{h}" for name, actions, h in product(
               ("drift", "drift-fixed", "mase-copy", "mase-hour"), ("", "-zero"), HORIZONS)),
           *(f"own-stay-{h}" for h in HORIZONS), *(f"part-{name}-{h}" for name, h in product(PARTS, HORIZONS)))
-# Of one that can roll out, beside a simulated optimum, where the table [trajectory] asks for one (`OPTIMUM`).
-OPTIMUM = "optimum_stays"
+# Of one that can roll out, beside a simulated optimum, where the table [trajectory] asks for one (`STAYS`).
 SIMULATED = ("step-same", *(f"{name}-{h}" for name, h in product(
     ("drift-same", "mase-copy-same", "mase-hour-same", "own-stay-same", "part-sample"), HORIZONS)))
 
@@ -57,7 +56,7 @@ def check(study: Study) -> None:
     """Refuse a metric that no row will have, or no row of an arm that a contrast is read of. Raises UnknownName,
     InvalidStudy."""
     metric, arms = study.metric, [methods.find(name) for name in study.arms]
-    simulated = bool(study.trajectory.get(OPTIMUM))
+    simulated = bool(study.trajectory.get(STAYS))
     names = list(dict.fromkeys(name for arm in arms for name in of_arm(arm, simulated)))
     if metric not in (*names, *AREAS, LEAK, *OF_FITS, *FULL, *ENCODED, *ROLLED) and not _own(metric, arms):
         near = nearest(metric, names)
@@ -75,7 +74,7 @@ def check(study: Study) -> None:
 def lacks(study: Study, arm: Method) -> str:
     """Why this arm will have no row of the study's metric; "" where it will have."""
     metric = study.metric
-    if metric not in of_arm(arm, bool(study.trajectory.get(OPTIMUM))) and not _own(metric, [arm]):
+    if metric not in of_arm(arm, bool(study.trajectory.get(STAYS))) and not _own(metric, [arm]):
         if not arm.trajectory:
             return f"{arm.name} is fitted to one task, and has areas and diagnostics of that fit alone"
         if metric in (*ROLLED, *SIMULATED):

@@ -19,20 +19,18 @@ from simlab.environments.registry import find_world
 from simlab.errors import InvalidStudy, OutOfDomain
 from simlab.sweep import fields
 from simlab.sweep.schema import Study
-from simlab.training.curricula import Curriculum, find
 from simlab.training.method import Method
-from simlab.training.points import COLD
+from simlab.training.points import curriculum
 from simlab.training.trajectory_settings import DOMAINS, OF_TRAIN, Settings, expected, fits, of_study, unread
 
 TABLE = "trajectory"
-WORLD = "icu"  # of those that come with simlab
+WORLD = "icu"  # of those that come with simlab the one with whole stays; its law the optimum knows
 LANGUAGE_MODEL = "llm"
 LIBRARIES = ("transformers", "peft")  # that a language model's numbers follow from too
 # The simulated optimum of every arm's latents (`simlab.trajectories.optimum`): of how many stays (0: none is made), by
 # how many guesses each. No backbone is built or trained by it.
 STAYS, PARTICLES = "optimum_stays", "optimum_particles"
 OPTIMUM = {STAYS: Interval(0, 1_000_000, whole=True), PARTICLES: Interval(2, 100_000, whole=True)}
-OPTIMUM_WORLD = "icu"  # whose law it knows
 SAME = "-same"  # of rows on the stays that the optimum forecasts, its own number their limit
 KEYS = (*(f.name for f in fields_of(Settings) if f.name not in OF_TRAIN), *OPTIMUM)
 LEAST_HOURS = 30  # a study's drift is asked after 24 hours
@@ -64,7 +62,7 @@ def settled(study: Study, raw: Mapping[str, Any]) -> Study:
     _simulated(study, given)
     encoder = given.get("encoder", Settings.encoder)
     for key in given:
-        why = unread(key, encoder, [_curriculum(methods.find(arm)) for arm in whole])
+        why = unread(key, encoder, [curriculum(methods.find(arm)) for arm in whole])
         if why:
             raise InvalidStudy(f"{TABLE}.{key}: {why}.")
     windows = given.get("max_hours", Settings.max_hours)
@@ -88,8 +86,8 @@ def of_backbone(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _simulated(study: Study, given: Mapping[str, Any]) -> None:
     """Refuse an optimum that this world cannot have or nobody asked for, and metrics beside it. Raises InvalidStudy."""
-    if given.get(STAYS) and study.world != OPTIMUM_WORLD:
-        raise InvalidStudy(f"{TABLE}.{STAYS}: the optimum is simulated by the law of the world {OPTIMUM_WORLD}, this "
+    if given.get(STAYS) and study.world != WORLD:
+        raise InvalidStudy(f"{TABLE}.{STAYS}: the optimum is simulated by the law of the world {WORLD}, this "
                            f"study's is {study.world}; leave it out.")
     if given.get(STAYS):
         return
@@ -173,18 +171,11 @@ def texts(study: Study) -> int:
     """The texts that its trainings read at most: every hour's two and the static one of a batch's windows, in each step
     once, and once more by a target encoder."""
     given = of_study(study.train, of_backbone(study.trajectory))
-    stages = [stage for arm in map(methods.find, study.arms) if arm.trajectory for stage in _curriculum(arm).stages]
+    stages = [stage for arm in map(methods.find, study.arms) if arm.trajectory for stage in curriculum(arm).stages]
     readings = sum(stage.length(given.steps) * (1 + (stage.target == "ema")) for stage in stages)
     return study.n_seeds * readings * given.batch * (2 * given.max_hours + 1)
 
 
 def predicts(arm: Method) -> bool:
     """Whether its curriculum trains a predictor, so that it can roll out."""
-    return _curriculum(arm).predicts
-
-
-def _curriculum(arm: Method) -> Curriculum:
-    """The arm's curriculum; NAME-cold is NAME without phase 0."""
-    name = arm.trajectory.removesuffix(COLD)
-    found = find(name)
-    return replace(found.without("phase0"), name=arm.trajectory) if name != arm.trajectory else found
+    return curriculum(arm).predicts

@@ -177,3 +177,10 @@ def outside(frozen: Method) -> tuple[Method, ...]:
         made.append(replace(way, name=f"{name}-coral-{end}", outside="shown", theory=None, trainer=trainer,
                             meaning=f"{meaning}; aligned with target records (CORAL), {end}"))
     return tuple(made)
+
+
+def curriculum(method: Method) -> curricula.Curriculum:
+    """That of an arm that reads whole stays; NAME-cold is NAME without phase 0. Raises UnknownName."""
+    name = method.trajectory.removesuffix(COLD)
+    found = curricula.find(name)
+    return replace(found.without("phase0"), name=method.trajectory) if name != method.trajectory else found

@@ -15,8 +15,8 @@ import numpy as np
 from simlab.cohort import Cohort
 from simlab.methods import Method
 from simlab.models import windows
-from simlab.training import curricula, trajectory
-from simlab.training.points import COLD
+from simlab.training import trajectory
+from simlab.training.points import curriculum
 from simlab.training.pretrain import Settings
 from simlab.training.trajectory_settings import of_study
 from simlab.trajectories import tasks
@@ -31,14 +31,6 @@ EARLY = ("mortality-at-24h", "decompensation", "respiratory-failure", "severe-re
 TRACKS = {"early": lambda task: task in EARLY, "stay": lambda task: task not in EARLY, "mean": lambda task: True}
 MEANS = {"auc-label": "auc", f"auc-label-{tasks.ROLLED}": "auc-rolled"}  # a task's AUROC, and what its means are called
 NORM = "l2"  # of the displacement in a table's rows
-
-
-def curriculum(method: Method) -> curricula.Curriculum:
-    """The method's curriculum; NAME-cold is NAME without phase 0. Raises UnknownName."""
-    name = method.trajectory.removesuffix(COLD)
-    found = curricula.find(name)
-    cold = name != method.trajectory
-    return replace(found.without("phase0"), name=method.trajectory) if cold else found
 
 
 def settings(given: Settings, more: Mapping[str, Any] = MappingProxyType({})) -> trajectory.Settings:

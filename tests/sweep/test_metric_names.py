@@ -57,7 +57,7 @@ def test_the_names_are_those_of_the_published_rows() -> None:
 def test_what_stands_beside_a_simulated_optimum_is_named_where_one_is_asked_for() -> None:
     with pytest.raises(SimlabError, match="drift-same-48"):
         asked("drift-same-48")
-    beside = replace(asked("auc-mean"), trajectory={metrics.OPTIMUM: 20})
+    beside = replace(asked("auc-mean"), trajectory={metrics.STAYS: 20})
     for metric in metrics.SIMULATED:
         mine = replace(beside, compare=replace(beside.compare, metric=metric))
         metrics.check(mine)
